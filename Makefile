@@ -1,0 +1,264 @@
+# Everything is done from here; `make` alone lists what there is.
+# GNU make 4.3 or later. All that is made goes under build/.
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+## Variables of check, explain and diff:
+##   LESSON=03        lessons, by number or name, or a list: "02 03"
+##   ROLE=server      server or client
+##   STEP=2           steps, by number or name, or a list
+##   CASE='echo/*'    cases, by name or pattern
+##   SUBMISSION=dir   judge the programs in that folder
+##   LEAKS=no         leave out the runs under Valgrind
+##   JOBS=4           so many cases at a time
+##   OUT=dir          write the report there, not in build/report
+##   A=1 B=2          the two steps of diff
+## Variables of the build:
+##   CC=clang  CPPFLAGS=  CFLAGS=-O2  LDFLAGS=  LDLIBS=
+##                    the compiler, and flags of yours beside those of the kit
+##   WERROR=yes       a warning is an error (`make test` sets it)
+##   V=1              show each command in full
+##   PYTHON=path      the interpreter, if not the one of the system
+## Examples:
+##   make check LESSON=03 ROLE=server STEP=2
+##   make check LESSON=02 SUBMISSION=$HOME/echo CASE='*/short-*'
+##   make diff LESSON=03 ROLE=server A=1 B=2
+
+# These reach the runner through the environment, so that no shell ever reads
+# them as a part of its command. $(value) takes the text as it was typed: a
+# dollar sign in it is only a dollar sign.
+OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS JOBS OUT A B
+$(foreach v,$(OPTIONS),$(if $(value $v),\
+    $(eval export override $v := $$(value $v))))
+option = $(if $(value $2),--$1="$$$2")
+
+# ------------------------------------------------------------------- flags
+CFLAGS ?= -O1
+
+KIT_CPPFLAGS := -Isrc
+KIT_CFLAGS := -std=c11 -g -pthread -Wall -Wextra -Wpedantic -Wshadow \
+              -Wconversion -Wstrict-prototypes
+KIT_WERROR := $(if $(filter yes,$(WERROR)),-Werror)
+
+COMPILE = $(CC) $(KIT_CPPFLAGS) $(CPPFLAGS) $(KIT_CFLAGS) $(CFLAGS) \
+          $(KIT_WERROR)
+DEPEND = -MMD -MP -MT $@ -MF $@.d
+
+Q := $(if $(filter 1,$(V)),,@)
+say = @printf '  %-7s %s\n' $1 $2
+
+# As many compilations at a time as there are processors, unless the user has
+# said otherwise.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc) \
+           --output-sync=target)
+
+# ------------------------------------------------------------------- files
+PROGRAMS := $(patsubst %.c,build/%,$(wildcard lessons/*/*-[0-9]*-*.c))
+LIBRARY := build/src/libsockstep.a
+LIBRARY_OBJECTS := $(patsubst %.c,build/%.o,$(wildcard src/ss_*.c))
+PLAN_OBJECT := $(patsubst %.c,build/%.o,$(wildcard src/fault_plan.c))
+PRELOAD := $(patsubst %.c,build/%.so,$(wildcard src/fault_preload.c))
+PRELOAD_OBJECTS := $(patsubst %.c,build/%.pic.o,\
+                   $(wildcard src/fault_preload.c src/fault_plan.c))
+TOOLS := $(patsubst src/prog_%.c,build/src/%,$(wildcard src/prog_*.c))
+UNIT_TESTS := $(patsubst %.c,build/%,$(wildcard tests/unit/test_*.c))
+UNIT_PROGRAMS := $(patsubst %.c,build/%,$(wildcard tests/unit/prog_*.c))
+
+SOURCES := $(wildcard src/*.c lessons/*/*.c tests/unit/*.c)
+HEADERS := $(wildcard src/*.h lessons/*/*.h tests/unit/*.h)
+ANALYSED := $(patsubst %.c,build/analyse/%.ok,$(SOURCES))
+
+# ------------------------------------------------------------------ Python
+# The system's own interpreter with its own packages, whatever PATH, a virtual
+# environment or the user's settings say; see conformance/setup.sh. It is
+# looked for when first needed: the set-up may have to install it.
+PYTHON = $(eval PYTHON := $$(shell conformance/setup.sh --python))$(PYTHON)
+
+# MAKEFLAGS and its kin stay here: a Makefile in a submission must not obey
+# what was meant for this one. PYTHONOPTIMIZE would take the asserts away.
+PYTHON_RUN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES \
+             -u PYTHONHOME -u PYTHONSTARTUP -u PYTHONOPTIMIZE \
+             -u PYTHONINSPECT -u PYTHONWARNINGS -u PYTHONSAFEPATH \
+             -u PYTEST_ADDOPTS -u PYTEST_PLUGINS -u VIRTUAL_ENV \
+             -u __PYVENV_LAUNCHER__ -u SOCKSTEP_FAULTS -u SOCKSTEP_CALLS \
+             PYTHONPATH="$$PWD/conformance" PYTHONDONTWRITEBYTECODE=1 \
+             PYTHONNOUSERSITE=1 '$(PYTHON)' -P
+SOCKSTEP = $(PYTHON_RUN) -m sockstep
+SETUP = CC='$(CC)' conformance/setup.sh
+
+# No settings file and no conftest.py from above this folder may join in.
+PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
+         --rootdir=. --confcutdir=.
+
+# ---------------------------------------------------------------- commands
+.PHONY: help setup build build-tests check test unit harness prove explain \
+        diff format format-check analyze clean FORCE
+
+# In parallel runs too, each of these does its parts one after the other: the
+# set-up may install the compiler that the build needs.
+
+check: ## Build the programs and judge them: the main command
+	@$(SETUP) check
+	@$(MAKE) $(PARALLEL) build
+	@$(SOCKSTEP) check $(call option,lesson,LESSON) $(call option,role,ROLE) \
+	    $(call option,step,STEP) $(call option,case,CASE) \
+	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
+	    $(call option,jobs,JOBS) $(call option,out,OUT)
+
+part = @printf '\n== make test, part %s of 6: %s\n' $1 $2
+
+test: ## Prove the kit itself, then check; CI runs this
+	$(call part,1,'set-up')
+	@$(SETUP) check test
+	$(call part,2,'build with warnings as errors')
+	@$(MAKE) $(PARALLEL) WERROR=yes build build-tests
+	$(call part,3,'unit tests of src/ in C')
+	@$(MAKE) WERROR=yes unit
+	$(call part,4,'tests of the runner')
+	@$(MAKE) harness
+	$(call part,5,'mutants and null and foreign programs')
+	@$(MAKE) prove
+	$(call part,6,'every lesson')
+	@$(MAKE) WERROR=yes check
+	@printf '\n== make test: all 6 parts passed\n'
+
+explain: ## What a case asks for, why, and how to see it: CASE=
+	@$(SETUP) check
+	@$(SOCKSTEP) explain $(call option,case,CASE)
+
+diff: ## One step beside the next: LESSON= ROLE= [A= B=]
+	@$(SETUP) check
+	@$(SOCKSTEP) diff $(call option,lesson,LESSON) $(call option,role,ROLE) \
+	    $(call option,a,A) $(call option,b,B)
+
+build: $(PROGRAMS) $(LIBRARY) $(PRELOAD) $(TOOLS) ## Build the programs
+
+build-tests: $(UNIT_TESTS) $(UNIT_PROGRAMS)
+
+# A test that hangs is ended by its deadline. Under Valgrind the children that
+# a test starts by exec run outside of it.
+UNIT_SECONDS := 300
+UNIT_VALGRIND := valgrind --quiet --leak-check=full \
+                 --errors-for-leak-kinds=definite,possible \
+                 --error-exitcode=99
+
+unit: build build-tests ## The unit tests of src/, also under Valgrind
+	$(Q)test -n '$(UNIT_TESTS)' || \
+	    { echo 'make unit: there is no tests/unit/test_*.c' >&2; exit 1; }
+	$(Q)failed=; \
+	for t in $(UNIT_TESTS); do \
+	    for under in '' '$(UNIT_VALGRIND)'; do \
+	        printf '  %-7s %s%s\n' UNIT "$$t" "$${under:+, under Valgrind}"; \
+	        timeout -k 5 $(UNIT_SECONDS) $$under "./$$t" </dev/null \
+	            >"$$t.log" 2>&1 && continue; \
+	        status=$$?; cat "$$t.log" >&2; failed=yes; \
+	        echo "make unit: $$t: status $$status" >&2; \
+	    done; \
+	done; \
+	test -z "$$failed"
+
+harness: ## The tests of the runner's own parts
+	@$(PYTEST) -q tests/harness
+
+prove: ## Mutants, null and foreign programs: does each case bite?
+	@$(SOCKSTEP) prove
+
+format: ## Lay out the C files by .clang-format
+	@$(SETUP) format
+	clang-format -i $(SOURCES) $(HEADERS)
+
+format-check: ## Fail if `make format` would change anything
+	@$(SETUP) format
+	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
+
+analyze: $(ANALYSED) ## gcc -fanalyzer; clang and cppcheck where present
+
+setup: ## Install what check and test need, or say how to
+	@$(SETUP) check test
+
+clean: ## Remove build/
+	rm -rf build
+
+help: ## This list
+	@echo 'Commands:'
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
+	@sed -n 's/^## //p' Makefile
+
+# ------------------------------------------------------------------- rules
+# The flags of the last build: all is built anew when they change.
+export KIT_FLAGS = $(COMPILE) $(LDFLAGS) $(LDLIBS) $(LIBRARY_OBJECTS)
+build/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' "$$KIT_FLAGS" | cmp -s - $@ || \
+	    printf '%s\n' "$$KIT_FLAGS" >$@
+
+build/%.o: %.c build/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) $(DEPEND) -c -o $@ $<
+
+build/%.pic.o: %.c build/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) -fPIC $(DEPEND) -c -o $@ $<
+
+$(LIBRARY): $(LIBRARY_OBJECTS) build/flags
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(LIBRARY_OBJECTS)
+
+$(PRELOAD): $(PRELOAD_OBJECTS)
+	$(call say,LINK,$@)
+	$(Q)$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $^ $(LDLIBS) -ldl
+
+# A program is one file. Libraries beyond libc and the kit's are named in its
+# head comment, in a line such as ` * Links: -luring`.
+link_program = $(COMPILE) $(DEPEND) $(LDFLAGS) -o $@ \
+    $(filter %.c %.o %.a,$^) $$(sed -n 's/^ \* Links: //p' $<) $(LDLIBS)
+
+$(PROGRAMS) $(UNIT_PROGRAMS): build/%: %.c $(LIBRARY) build/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(link_program)
+
+$(TOOLS): build/src/%: src/prog_%.c $(PLAN_OBJECT) $(LIBRARY) build/flags
+	$(call say,CC,$<)
+	$(Q)$(link_program)
+
+$(UNIT_TESTS): build/%: %.c $(PLAN_OBJECT) $(LIBRARY) build/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(link_program) -lcmocka -lpthread
+
+# What is not installed is left out, and said once for each run.
+HAVE_GCC = $(shell command -v gcc)
+HAVE_CLANG = $(shell command -v clang)
+HAVE_CPPCHECK = $(shell command -v cppcheck)
+ANALYSE_FLAGS := $(KIT_CPPFLAGS) $(KIT_CFLAGS) -O2 -Werror
+CPPCHECK_FLAGS := --quiet --std=c11 --inline-suppr --error-exitcode=1 \
+                  --enable=warning,performance,portability
+
+$(ANALYSED): build/analyse/%.ok: %.c Makefile | build/analyse/tools
+	@mkdir -p $(@D)
+	$(call say,ANALYSE,$<)
+	$(Q)$(if $(HAVE_GCC),gcc $(ANALYSE_FLAGS) -fanalyzer $(DEPEND) -c -o $@.o \
+	    $<,:)
+	$(Q)$(if $(HAVE_CLANG),clang $(ANALYSE_FLAGS) -fsyntax-only $<,:)
+	$(Q)$(if $(HAVE_CPPCHECK),cppcheck $(CPPCHECK_FLAGS) $(KIT_CPPFLAGS) $<,:)
+	@touch $@
+
+.PHONY: build/analyse/tools
+build/analyse/tools:
+	@for tool in gcc clang cppcheck; do \
+	    command -v "$$tool" >/dev/null || \
+	        echo "make analyze: $$tool is not installed and is left out"; \
+	done
+
+DEPENDENCIES := $(patsubst %,%.d,$(PROGRAMS) $(LIBRARY_OBJECTS) $(PLAN_OBJECT) \
+                $(PRELOAD_OBJECTS) $(TOOLS) $(UNIT_TESTS) $(UNIT_PROGRAMS) \
+                $(ANALYSED))
+-include $(wildcard $(DEPENDENCIES))
