@@ -54,7 +54,8 @@ for pair in sys.argv[2:]:
     done
 }
 
-# missing PYTHON SET...: print the packages of these sets that are not there.
+# missing PYTHON SET...: print, a line each, the packages of these sets that
+# are not there.
 missing()
 {
     python=$1
@@ -168,11 +169,12 @@ for set in "${@:-none}"; do
     }
 done
 
-names=$(missing "$system_python" "$@" | tr '\n' ' ')
+# shellcheck disable=SC2046 # the lines are to become words of one line
+names=$(echo $(missing "$system_python" "$@"))
 test -z "$names" && exit
 
 if may_install; then
-    say "missing packages: $names(apt-get installs them, see $log)"
+    say "missing packages: $names (apt-get installs them, see $log)"
     # shellcheck disable=SC2086 # one word for each package
     install_packages $names || {
         tail -n 5 "$log" >&2
@@ -180,7 +182,8 @@ if may_install; then
     }
 fi
 
-names=$(missing "$(find_python)" "$@" | tr '\n' ' ')
+# shellcheck disable=SC2046
+names=$(echo $(missing "$(find_python)" "$@"))
 test -z "$names" && exit
 say "missing packages: $names"
 advise "$names"
