@@ -135,8 +135,10 @@ diff: ## One step beside the next: LESSON= ROLE= [A= B=]
 	    $(call option,a,A) $(call option,b,B)
 
 build: $(PROGRAMS) $(LIBRARY) $(PRELOAD) $(TOOLS) ## Build the programs
+	@:
 
 build-tests: $(UNIT_TESTS) $(UNIT_PROGRAMS)
+	@:
 
 # A test that hangs is ended by its deadline. Under Valgrind the children that
 # a test starts by exec run outside of it.
@@ -175,6 +177,7 @@ format-check: ## Fail if `make format` would change anything
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 
 analyze: $(ANALYSED) ## gcc -fanalyzer; clang and cppcheck where present
+	@:
 
 setup: ## Install what check and test need, or say how to
 	@$(SETUP) check test

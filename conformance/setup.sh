@@ -169,8 +169,7 @@ for set in "${@:-none}"; do
     }
 done
 
-# shellcheck disable=SC2046 # the lines are to become words of one line
-names=$(echo $(missing "$system_python" "$@"))
+names=$(missing "$system_python" "$@" | paste -s -d ' ' -)
 test -z "$names" && exit
 
 if may_install; then
@@ -182,8 +181,7 @@ if may_install; then
     }
 fi
 
-# shellcheck disable=SC2046
-names=$(echo $(missing "$(find_python)" "$@"))
+names=$(missing "$(find_python)" "$@" | paste -s -d ' ' -)
 test -z "$names" && exit
 say "missing packages: $names"
 advise "$names"
