@@ -60,10 +60,13 @@ PROGRAMS := $(patsubst %.c,build/%,$(wildcard lessons/*/*-[0-9]*-*.c))
 LIBRARY := build/src/libsockstep.a
 LIBRARY_OBJECTS := $(patsubst %.c,build/%.o,$(wildcard src/ss_*.c))
 PLAN_OBJECT := $(patsubst %.c,build/%.o,$(wildcard src/fault_plan.c))
+# Programs of their own in src/: src/prog_NAME.c, and the checker of fault
+# plans. The other fault_*.c make the preload.
+TOOLS := $(patsubst src/prog_%.c,build/src/%,$(wildcard src/prog_*.c)) \
+         $(patsubst %.c,build/%,$(wildcard src/fault_*_check.c))
 PRELOAD := $(patsubst %.c,build/%.so,$(wildcard src/fault_preload.c))
 PRELOAD_OBJECTS := $(patsubst %.c,build/%.pic.o,\
-                   $(wildcard src/fault_preload.c src/fault_plan.c))
-TOOLS := $(patsubst src/prog_%.c,build/src/%,$(wildcard src/prog_*.c))
+                   $(filter-out %_check.c,$(wildcard src/fault_*.c)))
 UNIT_TESTS := $(patsubst %.c,build/%,$(wildcard tests/unit/test_*.c))
 UNIT_PROGRAMS := $(patsubst %.c,build/%,$(wildcard tests/unit/prog_*.c))
 
@@ -176,8 +179,8 @@ format-check: ## Fail if `make format` would change anything
 	@$(SETUP) format
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 
-analyze: $(ANALYSED) ## gcc -fanalyzer; clang and cppcheck where present
-	@:
+analyze: ## gcc -fanalyzer; clang and cppcheck where present
+	@$(MAKE) $(PARALLEL) --keep-going build/analyse/all
 
 setup: ## Install what check and test need, or say how to
 	@$(SETUP) check test
@@ -193,7 +196,8 @@ help: ## This list
 
 # ------------------------------------------------------------------- rules
 # The flags of the last build: all is built anew when they change.
-export KIT_FLAGS = $(COMPILE) $(LDFLAGS) $(LDLIBS) $(LIBRARY_OBJECTS)
+export KIT_FLAGS = $(COMPILE) $(LDFLAGS) $(LDLIBS) $(LIBRARY_OBJECTS) \
+                   $(PRELOAD_OBJECTS)
 build/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$$KIT_FLAGS" | cmp -s - $@ || \
@@ -228,7 +232,13 @@ $(PROGRAMS) $(UNIT_PROGRAMS): build/%: %.c $(LIBRARY) build/flags
 	$(call say,CC,$<)
 	$(Q)$(link_program)
 
-$(TOOLS): build/src/%: src/prog_%.c $(PLAN_OBJECT) $(LIBRARY) build/flags
+build/src/%: src/prog_%.c $(PLAN_OBJECT) $(LIBRARY) build/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(link_program)
+
+build/src/%_check: src/%_check.c $(PLAN_OBJECT) $(LIBRARY) build/flags
+	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(link_program)
 
@@ -254,7 +264,9 @@ $(ANALYSED): build/analyse/%.ok: %.c Makefile | build/analyse/tools
 	$(Q)$(if $(HAVE_CPPCHECK),cppcheck $(CPPCHECK_FLAGS) $(KIT_CPPFLAGS) $<,:)
 	@touch $@
 
-.PHONY: build/analyse/tools
+.PHONY: build/analyse/all build/analyse/tools
+build/analyse/all: $(ANALYSED)
+
 build/analyse/tools:
 	@for tool in gcc clang cppcheck; do \
 	    command -v "$$tool" >/dev/null || \
