@@ -4,6 +4,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := help
 
 ## Variables of check, explain and diff:
@@ -196,8 +197,8 @@ help: ## This list
 
 # ------------------------------------------------------------------- rules
 # The flags of the last build: all is built anew when they change.
-export KIT_FLAGS = $(COMPILE) $(LDFLAGS) $(LDLIBS) $(LIBRARY_OBJECTS) \
-                   $(PRELOAD_OBJECTS)
+build/flags: export KIT_FLAGS = $(COMPILE) $(LDFLAGS) $(LDLIBS) \
+                                $(LIBRARY_OBJECTS) $(PRELOAD_OBJECTS)
 build/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$$KIT_FLAGS" | cmp -s - $@ || \
