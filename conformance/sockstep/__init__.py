@@ -1,0 +1,26 @@
+"""sockstep's conformance runner: drives programs over real sockets.
+
+One job a module:
+
+======================  =====================================================
+`contract`              lessons, steps, programs: what is asked of whom
+`case`                  what a case is: requirement, level, source, points
+`selection`             from the user's words (LESSON=, CASE=) to programs
+`build`                 compiles submissions and mutants
+`run`                   one run of the cases over some programs (pytest)
+`plugin`                the pytest side: parameters, fixtures, records
+`stage`                 all that one case has on: programs, peers, listener
+`program`               one process under test
+`peer`                  a scripted end of a connection
+`transcript`            what happened, in order, and how to show it
+`sockdiag`, `procfs`    the kernel's own tables
+`deadline`              every time limit
+`failure`               the different ways to go wrong
+`faults`                plans and call logs of the fault preload
+`valgrind`              Valgrind's findings
+`confine`               limits that keep a program from harming the machine
+`results`               the one result model, written as it grows
+`console`               what a terminal shows
+`page`, `difference`    the report page, one step beside the next
+======================  =====================================================
+"""

@@ -1,0 +1,120 @@
+"""What a case is, and the decorator that makes one of a test function.
+
+The first paragraph of the function's docstring is the requirement; what
+follows says why it matters.
+"""
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from .contract import Contract, Target
+
+MUST, SHOULD = "MUST", "SHOULD"
+_POINTS = {MUST: 2, SHOULD: 1}
+_SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One requirement.
+
+    `hints` go from the gentle to the plain; `by_hand` is what to type to see
+    the fault without the runner.  The other fields say which contracts ask
+    for it: a case that a contract does not ask for is ``n/a`` there.
+    """
+
+    slug: str
+    role: str
+    level: str
+    points: int
+    group: str
+    requirement: str
+    why: str
+    source: str
+    hints: tuple[str, ...]
+    by_hand: str
+    defects: tuple[int, ...]    # numbers in docs/catalogue.md
+    services: tuple[str, ...]
+    messages: tuple[str, ...]
+    clients: tuple[str, ...]
+    valgrind: bool              # the program is run under Valgrind
+    leaks: bool                 # left out by LEAKS=no
+    options: bool               # needs the options of the program contract
+
+    def asked_by(self, contract: Contract) -> bool:
+        return contract.service in self.services and \
+            contract.messages in self.messages and \
+            contract.clients in self.clients
+
+    def as_json(self) -> dict:
+        return {"title": self.requirement, "requirement": self.requirement,
+                "why": self.why, "role": self.role, "level": self.level,
+                "source": self.source, "hint": self.hints[0],
+                "points": self.points, "group": self.group}
+
+
+def applies(case: Case, target: Target, lesson_contract: Contract) -> bool:
+    """Whether `target` is judged by `case`.
+
+    The lesson's contract decides, not that of an early step: what the step
+    does not do yet is its gap.
+    """
+    return case.role == target.role and case.asked_by(lesson_contract) and \
+        (target.has_options or not case.options)
+
+
+def case(slug: str, *, role: str, group: str, source: str,
+         hints: list[str] | str, by_hand: str = "", level: str = MUST,
+         points: int | None = None, defects: tuple[int, ...] = (),
+         services: tuple[str, ...] = ("echo",),
+         messages: tuple[str, ...] = ("one", "many"),
+         clients: tuple[str, ...] = ("one", "in-turn"),
+         valgrind: bool = False, leaks: bool = False,
+         options: bool = False) -> Callable:
+    """Make a case of a test function; see `Case` for the parameters."""
+    if not _SLUG.match(slug):
+        raise ValueError(f"not a slug: {slug}")
+    if level not in _POINTS:
+        raise ValueError(f"{slug}: level is MUST or SHOULD")
+
+    def decorate(function: Callable) -> Callable:
+        text = inspect.getdoc(function)
+        if not text:
+            raise ValueError(f"{slug}: its docstring is its requirement")
+        requirement, _, why = text.partition("\n\n")
+        function.case = Case(
+            slug=slug, role=role, level=level,
+            points=_POINTS[level] if points is None else points,
+            group=group, requirement=" ".join(requirement.split()),
+            why=why.strip(), source=source,
+            hints=(hints,) if isinstance(hints, str) else tuple(hints),
+            by_hand=inspect.cleandoc(by_hand), defects=tuple(defects),
+            services=services, messages=messages, clients=clients,
+            valgrind=valgrind, leaks=leaks or valgrind, options=options)
+        return function
+
+    return decorate
+
+
+def load_cases(folder: Path) -> dict[str, Case]:
+    """All cases of the modules in `folder`, by slug, in order of files."""
+    found: dict[str, Case] = {}
+    for path in sorted(folder.glob("test_*.py")):
+        name = f"sockstep_cases_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        for member in vars(module).values():
+            entry = getattr(member, "case", None)
+            if isinstance(entry, Case):
+                if entry.slug in found:
+                    raise ValueError(f"two cases are called {entry.slug}")
+                found[entry.slug] = entry
+    return found

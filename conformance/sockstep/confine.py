@@ -1,0 +1,133 @@
+"""Limits that keep one program from harming the machine.
+
+These are the bounds of `make check`; they stop accidents (a fork in a loop,
+endless output, a spin), not attacks.  RLIMIT_NPROC does not bind root, so a
+cgroup with a limit of tasks is used where one can be made (cgroups(7), v2 or
+the v1 pids controller); elsewhere the runner counts descendants as it goes.
+"""
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from pathlib import Path
+
+from . import procfs
+
+#: Tasks (processes and threads) that one program may have at a time.
+MAX_TASKS = 1500
+#: Bytes of one file that a program may write, its output included.
+MAX_FILE_BYTES = 16 << 20
+#: Processor seconds of one program (more under Valgrind).
+MAX_CPU_SECONDS = 20
+#: Address space; generous, for threads reserve 8 MiB of stack each.
+MAX_ADDRESS_SPACE = 32 << 30
+
+
+_PIDS_HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/pids"))
+
+
+class TaskLimit:
+    """A cgroup that this process and the programs it starts live in.
+
+    Where no group can be made `path` is None and nothing is limited here.
+    """
+
+    def __init__(self) -> None:
+        self.path = self._make()
+        self._refused = 0
+        if self.path:
+            self._home = self.path.parent / _own_group()
+            (self.path / "cgroup.procs").write_text(str(os.getpid()))
+            atexit.register(self._leave)
+
+    @staticmethod
+    def _make() -> Path | None:
+        for parent in _PIDS_HIERARCHIES:
+            _remove_abandoned(parent)
+            path = parent / f"sockstep-{os.getpid()}"
+            try:
+                path.mkdir()
+            except OSError:
+                continue
+            # The kernel fills the folder of a group; elsewhere it is empty.
+            if (path / "pids.max").exists():
+                (path / "pids.max").write_text(str(MAX_TASKS))
+                return path
+            path.rmdir()
+        return None
+
+    def _count_refused(self) -> int:
+        words = (self.path / "pids.events").read_text().split()
+        return int(words[words.index("max") + 1])
+
+    def exceeded(self) -> bool:
+        """Whether a fork or a thread was refused since the last `reset`."""
+        return self.path is not None and self._count_refused() > self._refused
+
+    def reset(self) -> None:
+        """Start over for another program."""
+        if self.path:
+            (self.path / "pids.max").write_text(str(MAX_TASKS))
+            self._refused = self._count_refused()
+
+    def forbid_forks(self) -> None:
+        """No task of this group can make another one until `reset`."""
+        if self.path:
+            (self.path / "pids.max").write_text("0")
+
+    def _leave(self) -> None:
+        (self._home / "cgroup.procs").write_text(str(os.getpid()))
+        self.path.rmdir()
+
+
+def _own_group() -> str:
+    """The path of this process's group that counts tasks, relative."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if controllers == "pids":
+            return path.lstrip("/")
+    return line.split(":", 2)[2].lstrip("/")        # v2: the only line
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the groups of workers that were killed before they could."""
+    for path in parent.glob("sockstep-*"):
+        if procfs.stat(int(path.name.split("-")[1])) is None:
+            try:
+                path.rmdir()
+            except OSError:
+                pass                        # another worker was faster
+
+
+def end_all(pids_now, limit: TaskLimit | None = None) -> None:
+    """End every process that `pids_now()` lists, even while they fork.
+
+    Each is stopped first, until no new one shows up, and killed then, so
+    that none can outrun the others.
+    """
+    if limit:
+        limit.forbid_forks()
+    stopped: set[int] = set()
+    while True:
+        fresh = [pid for pid in pids_now() if pid not in stopped]
+        if not fresh:
+            break
+        for pid in fresh:
+            stopped.add(pid)
+            _signal(pid, signal.SIGSTOP)
+    for pid in stopped:
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass                                # it ended on its own meanwhile
+
+
+def strays(known: set[int]) -> list[int]:
+    """Living processes below this one that are not `known`, zombies too."""
+    return [pid for pid in procfs.descendants(os.getpid())
+            if pid not in known]

@@ -1,0 +1,37 @@
+"""Every time limit of the runner comes from here.
+
+The runner hardly ever waits for a clock: the kernel says that a program is
+blocked for good long before a deadline passes (see `program.Program.quiet`).
+Deadlines bound what remains: spinning programs, timers, slow machines.
+"""
+from __future__ import annotations
+
+import os
+import time
+
+#: Seconds for one piece of work of a program on an idle machine.
+WORK_SECONDS = 5.0
+#: How much slower a program may be under Valgrind.
+VALGRIND_FACTOR = 10.0
+#: Processor seconds after which a program that should wait is "spinning".
+SPIN_CPU_SECONDS = 0.5
+
+
+def load_factor() -> float:
+    """How much longer things take than on an idle machine, 1.0 to 20.0."""
+    return min(20.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+class Deadline:
+    """A point in time, scaled by the machine's load when it was set."""
+
+    def __init__(self, seconds: float = WORK_SECONDS, factor: float = 1.0):
+        self.seconds = seconds * factor * load_factor()
+        self._end = time.monotonic() + self.seconds
+
+    def left(self) -> float:
+        """Seconds that are left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    def expired(self) -> bool:
+        return time.monotonic() >= self._end

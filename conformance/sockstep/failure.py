@@ -1,0 +1,88 @@
+"""The different ways in which a program can go wrong.
+
+A `Failure` is the program's fault and becomes the verdict ``fail``; any other
+exception that leaves a case is the harness's own and becomes ``error``.
+End of stream, reset, timeout, wrong bytes and crash are never mixed up: each
+has its own kind.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KINDS = {
+    "wrong-bytes": "other bytes came than expected",
+    "end-of-stream": "the stream ended too early",
+    "reset": "the connection was reset",
+    "refused": "no connection could be made",
+    "stuck": "the program waits for something that cannot come",
+    "timeout": "nothing came in the time allowed",
+    "spin": "the program burns processor time instead of waiting",
+    "crash": "the program was killed by a signal",
+    "exit": "the program ended in the wrong way",
+    "startup": "the program did not get ready",
+    "output": "the program's own output is wrong",
+    "leak": "something was left behind",
+    "memory": "memory was misused",
+    "call": "a system call was used wrongly",
+    "build": "the program could not be built",
+    "harness": "the harness could not judge",
+}
+
+
+@dataclass
+class Mismatch:
+    """Where the first wrong byte is: windows of bytes around `offset`."""
+
+    offset: int
+    expected: bytes
+    got: bytes
+    start: int = 0
+
+    def as_json(self) -> dict:
+        return {"offset": self.offset, "start": self.start,
+                "expected": self.expected.hex(), "got": self.got.hex()}
+
+
+class Failure(AssertionError):
+    """The program under test broke a requirement.
+
+    `kind` is a key of `KINDS`; `message` is one line that a learner can act
+    on; `detail` may add lines; `mismatch` shows the first wrong byte.
+    """
+
+    def __init__(self, kind: str, message: str, detail: str = "",
+                 mismatch: Mismatch | None = None):
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of failure: {kind}")
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.detail = detail
+        self.mismatch = mismatch
+
+
+class HarnessError(RuntimeError):
+    """The harness could not do its work: never the program's fault."""
+
+
+def first_difference(expected: bytes, got: bytes) -> int:
+    """The offset of the first byte in which the two differ."""
+    shorter = min(len(expected), len(got))
+    if expected[:shorter] == got[:shorter]:
+        return shorter
+    low, high = 0, shorter
+    while high - low > 1:                   # the difference lies in [low, high)
+        middle = (low + high) // 2
+        if expected[low:middle] == got[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def mismatch(expected: bytes, got: bytes) -> Mismatch:
+    """Windows of both around their first difference."""
+    offset = first_difference(expected, got)
+    start = max(0, offset - 16) // 16 * 16
+    return Mismatch(offset, expected[start:start + 48],
+                    got[start:start + 48], start)

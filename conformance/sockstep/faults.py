@@ -1,0 +1,57 @@
+"""Plans for the fault preload, and the calls that it logged.
+
+The grammar of a plan stands in src/fault_plan.h; a plan is a string such as
+``send@*=short:1; accept@1=EINTR`` and is passed in SOCKSTEP_FAULTS.
+"""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAN_VARIABLE = "SOCKSTEP_FAULTS"
+LOG_VARIABLE = "SOCKSTEP_CALLS"
+_LINE = re.compile(r"^(\d+) (\d+) (\w+) (\S+) (.*)$")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line of the preload's log."""
+
+    pid: int
+    cls: str                    # accept, send, recv ...
+    number: int                 # the how-manieth of its class in the process
+    text: str                   # function, arguments, result
+    injected: bool
+
+    def __str__(self) -> str:
+        return f"{self.cls} {self.number}: {self.text}"
+
+    def argument(self, name: str) -> str:
+        """The value behind ``name=`` in the text, or ''."""
+        found = re.search(rf"\b{name}=([^\s,)]+)", self.text)
+        return found.group(1) if found else ""
+
+
+def environment(plan: str, log: Path, preload: Path) -> dict[str, str]:
+    return {"LD_PRELOAD": str(preload), PLAN_VARIABLE: plan,
+            LOG_VARIABLE: str(log)}
+
+
+def reached(log: Path) -> bool:
+    """Whether the preload was loaded at all (a static program can't be)."""
+    return log.exists() and " reached " in log.read_text(errors="replace")
+
+
+def calls(log: Path) -> list[Call]:
+    """All calls logged so far, in order."""
+    if not log.exists():
+        return []
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        match = _LINE.match(line)
+        if match and match.group(3) != "reached":
+            pid, _tid, cls, number, text = match.groups()
+            found.append(Call(int(pid), cls, int(number), text,
+                              "[injected" in text))
+    return found

@@ -1,0 +1,258 @@
+"""A scripted end of a TCP connection: the harness's own.
+
+Each act is recorded.  Waiting is left to the stage, which knows when the
+program can't do anything more: then a wait ends at once with what the program
+is blocked in, and no clock is asked.
+"""
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from . import sockdiag
+from .failure import Failure, mismatch
+from .transcript import count, shorten
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+_CHUNK = 1 << 16
+
+
+class Peer:
+    """One connection.  `got` holds every byte that came so far."""
+
+    def __init__(self, stage: "Stage", sock: socket.socket, label: str):
+        self.stage = stage
+        self.sock = sock
+        self.label = label
+        self.got = bytearray()
+        self.sent = 0                       # bytes given to the kernel
+        self.end: str | None = None         # None, "end-of-stream", "reset"
+        self.half_closed = False
+        self.closed = False
+        self._taken = 0                     # bytes of `got` already expected
+        sock.setblocking(False)
+        self.near = sock.getsockname()[:2]
+        self.far = sock.getpeername()[:2]
+
+    # -- acts ---------------------------------------------------------------
+    def send(self, data: bytes) -> None:
+        """Send all of `data`; what comes back meanwhile is kept."""
+        view = memoryview(data)
+
+        def pushed() -> bool:
+            nonlocal view
+            while view:
+                try:
+                    number = self.sock.send(view[:_CHUNK])
+                except BlockingIOError:
+                    self._pull()
+                    break
+                except (BrokenPipeError, ConnectionResetError):
+                    self._pull()
+                    raise self._gone(len(data) - len(view), len(data)) \
+                        from None
+                self._note_sent(bytes(view[:number]))
+                view = view[number:]
+            return not view
+
+        self.stage.wait(
+            pushed, self, f"the program took {{}} of "
+            f"{count(len(data), 'byte')} and then read no more",
+            lambda: f"{len(data) - len(view):,}", poll=select.POLLOUT)
+
+    def send_until_blocked(self, data: bytes, least: int = 0) -> int:
+        """Send without reading until the program takes no more.
+
+        Returns the bytes that the kernel took.  Fails if all of `data` was
+        taken (it must be larger than both ends' buffers).
+        """
+        offset = 0
+
+        def stuffed() -> bool:
+            nonlocal offset
+            while offset < len(data):
+                try:
+                    number = self.sock.send(data[offset:offset + _CHUNK])
+                except BlockingIOError:
+                    return self.stage.quiet_now()
+                except (BrokenPipeError, ConnectionResetError):
+                    raise self._gone(offset, len(data)) from None
+                self._note_sent(data[offset:offset + number])
+                offset += number
+            return True
+
+        self.stage.wait(stuffed, self, "the program neither took more nor "
+                        "came to rest", poll=0)
+        if offset == len(data):
+            raise Failure("output", f"the program swallowed all "
+                          f"{count(offset, 'byte')} though nobody read its "
+                          "answers: it stores without a bound")
+        return offset
+
+    def half_close(self) -> None:
+        """Send FIN; the other direction stays open.  shutdown(2)."""
+        self.stage.transcript.add("harness", self.label, "half-close")
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:       # it is gone already
+                raise
+        self.half_closed = True
+
+    def reset(self) -> None:
+        """Send RST: SO_LINGER with a time of 0, then close.  socket(7)."""
+        self.stage.transcript.add("harness", self.label, "reset")
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                             struct.pack("ii", 1, 0))
+        self._close()
+
+    def close(self) -> None:
+        """close(2): FIN, or RST if bytes that came were never read."""
+        if not self.closed:
+            self.stage.transcript.add("harness", self.label, "close")
+            self._close()
+
+    def _close(self) -> None:
+        self.closed = True
+        self.sock.close()
+
+    # -- expectations -------------------------------------------------------
+    def expect(self, data: bytes) -> None:
+        """The next bytes are `data`, whatever pieces they come in."""
+        start = self._taken
+
+        def complete() -> bool:
+            self._pull()
+            came = bytes(self.got[start:start + len(data)])
+            if not data.startswith(came):
+                raise Failure("wrong-bytes", "wrong bytes came back: "
+                              f"expected {shorten(data)}, got "
+                              f"{shorten(bytes(self.got[start:]))}",
+                              mismatch=mismatch(data, bytes(
+                                  self.got[start:start + len(data)])))
+            if len(came) < len(data) and self.end:
+                raise self._cut(came, data)
+            return len(came) == len(data)
+
+        self.stage.wait(complete, self,
+                        "{} of " + count(len(data), "byte") + " came back",
+                        lambda: f"{len(self.got) - start:,}", missing=data,
+                        start=start)
+        self._taken = start + len(data)
+
+    def expect_end(self) -> None:
+        """The stream ends now, in order (FIN), with nothing before that."""
+        if self.until_end():
+            extra = bytes(self.got[self._taken:])
+            raise Failure("wrong-bytes", "more came than was asked for: "
+                          f"{shorten(extra)} ({count(len(extra), 'byte')})",
+                          mismatch=mismatch(b"", extra))
+        if self.end == "reset":
+            raise Failure("reset", "the connection was reset where an "
+                          "orderly end of stream was due", detail=_WHY_RESET)
+
+    def until_end(self) -> bytes:
+        """Everything up to the end of the stream, orderly or not."""
+        def over() -> bool:
+            self._pull()
+            return self.end is not None
+
+        self.stage.wait(over, self, "the connection was kept open")
+        return bytes(self.got[self._taken:])
+
+    def expect_silence(self) -> None:
+        """Nothing comes: the program is at rest and its queue empty."""
+        self.stage.quiet()
+        self._pull()
+        extra = bytes(self.got[self._taken:])
+        if extra:
+            raise Failure("wrong-bytes", "bytes came where none were due: "
+                          f"{shorten(extra)}", mismatch=mismatch(b"", extra))
+
+    def read(self) -> bytes:
+        """What has come and was not expected yet, without waiting."""
+        self._pull()
+        fresh = bytes(self.got[self._taken:])
+        self._taken = len(self.got)
+        return fresh
+
+    # -- below --------------------------------------------------------------
+    def _note_sent(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.stage.transcript.add("harness", self.label, "send", data)
+
+    def _pull(self) -> None:
+        """Take all that has come, and see whether the stream has ended."""
+        while self.end is None and not self.closed:
+            try:
+                data = self.sock.recv(_CHUNK)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                self.end = "reset"
+            except OSError as error:
+                if error.errno not in (errno.EPIPE, errno.ETIMEDOUT):
+                    raise
+                self.end = "reset"
+            else:
+                if data:
+                    self.got += data
+                    self.stage.transcript.add("program", self.label, "send",
+                                              data)
+                    if len(self.got) > self.stage.flood_limit:
+                        raise Failure("wrong-bytes", "the program sends "
+                                      f"without end: {len(self.got):,} bytes "
+                                      "and no end in sight")
+                    continue
+                self.end = "end-of-stream"
+            self.stage.transcript.add("program", self.label, self.end)
+
+    def _cut(self, came: bytes, data: bytes) -> Failure:
+        where = f"after {len(came):,} of {count(len(data), 'byte')}"
+        crash = self.stage.crash_of(self.stage.subject)
+        if crash:
+            return Failure("crash", f"{crash} {where}",
+                           mismatch=mismatch(data, came))
+        if self.end == "reset":
+            return Failure("reset", f"the connection was reset {where}",
+                           detail=_WHY_RESET, mismatch=mismatch(data, came))
+        return Failure("end-of-stream", f"the stream ended {where}",
+                       mismatch=mismatch(data, came))
+
+    def _gone(self, done: int, size: int) -> Failure:
+        crash = self.stage.crash_of(self.stage.subject)
+        where = f"after it took {done:,} of {count(size, 'byte')}"
+        if crash:
+            return Failure("crash", f"{crash} {where}")
+        return Failure("reset", "the program closed the connection "
+                       f"{where}", detail=_WHY_RESET)
+
+    def settled(self) -> bool:
+        """Whether nothing is under way on this connection, either way."""
+        row = self.stage.diag.lookup(self.far, self.near)
+        if row is None or row.state == sockdiag.TIME_WAIT:
+            return True
+        if row.state in (sockdiag.SYN_RECV, sockdiag.NEW_SYN_RECV):
+            return False
+        if self.closed:
+            own = self.stage.diag.lookup(self.near, self.far)
+            return row.state != sockdiag.ESTABLISHED or \
+                own is not None and own.unsent > 0
+        received, sent, unsent = sockdiag.tcp_info(self.sock)
+        if sent > row.received or row.sent > received:
+            return False
+        if self.half_closed and not unsent and row.state in (
+                sockdiag.ESTABLISHED, sockdiag.FIN_WAIT1,
+                sockdiag.FIN_WAIT2):
+            return False                    # our FIN is still on its way
+        return True
+
+
+_WHY_RESET = ("A reset comes from a close with unread bytes in the receive "
+              "queue (RFC 9293 3.6.1, RFC 2525 2.17), from SO_LINGER with a "
+              "time of 0, or from a process that died with both.")

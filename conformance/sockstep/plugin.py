@@ -1,0 +1,183 @@
+"""The pytest side: one test item for each case and program.
+
+Loaded by ``-p sockstep.plugin`` in the controlling process and in each xdist
+worker.  What is to be run stands in the file that SOCKSTEP_RUN names (see
+`run.Plan`).  Each item ends in exactly one record, attached to the report of
+its teardown, so that it crosses to the controller as it is.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+
+from . import confine, run
+from .case import applies
+from .contract import Target
+from .failure import Failure
+from .roles import Client, Server
+from .stage import Stage
+
+PROPERTY = "sockstep"
+_PR_SET_CHILD_SUBREAPER = 36
+_stage_key: pytest.StashKey[Stage] = pytest.StashKey()
+_outcome_key: pytest.StashKey[list] = pytest.StashKey()
+
+
+class _Worker:
+    """What the process that runs cases has once, for all of them."""
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        # A core file would count as one that the program left behind.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        self.folder = Path(tempfile.mkdtemp(prefix="sockstep."))
+        self.task_limit = confine.TaskLimit()
+        self.count = 0
+
+    def next_folder(self) -> Path:
+        self.count += 1
+        return self.folder / str(self.count)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.sockstep_plan = run.Plan.load(Path(os.environ[run.PLAN_VARIABLE]))
+    is_controller = not hasattr(config, "workerinput")
+    runs_cases = not is_controller or not config.getoption("numprocesses",
+                                                           None)
+    config.sockstep_worker = _Worker() if runs_cases else None
+    # SIGTERM ends a run as Ctrl-C does: programs ended, results kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    worker = getattr(config, "sockstep_worker", None)
+    if worker:
+        try:
+            worker.folder.rmdir()           # empty unless a stage was cut off
+        except OSError:
+            import shutil
+            shutil.rmtree(worker.folder, ignore_errors=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    entry = getattr(metafunc.function, "case", None)
+    if entry is None:
+        return
+    plan: run.Plan = metafunc.config.sockstep_plan
+    targets = [target for target in plan.targets if plan.runs(entry, target)]
+    metafunc.parametrize("target", targets,
+                         ids=[target.key for target in targets])
+
+
+def pytest_collection_modifyitems(config: pytest.Config,
+                                  items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: not item.function.case.valgrind)
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, target: Target):
+    """An empty stage: for cases that start programs in their own way."""
+    config = request.config
+    entry = request.function.case
+    worker: _Worker = config.sockstep_worker
+    made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
+                 under_valgrind=entry.valgrind,
+                 task_limit=worker.task_limit)
+    request.node.stash[_stage_key] = made
+    yield made
+
+
+@pytest.fixture
+def launch_server(stage: Stage, target: Target):
+    """Start the server with options of `Server.launch`."""
+    return lambda **options: Server.launch(stage, target, **options)
+
+
+@pytest.fixture
+def server(launch_server) -> Server:
+    """The server, listening on a port of the kernel's choice."""
+    return launch_server()
+
+
+@pytest.fixture
+def launch_client(stage: Stage, target: Target):
+    """Start the client with options of `Client.launch`."""
+    return lambda **options: Client.launch(stage, target, **options)
+
+
+@pytest.fixture
+def client(launch_client) -> Client:
+    """The client, started against a server of the harness."""
+    return launch_client()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Gather what each phase brought; make the record at the end."""
+    outcome = yield
+    report = outcome.get_result()
+    gathered = item.stash.setdefault(_outcome_key, [])
+    if call.excinfo is not None:
+        gathered.append(call.excinfo.value)
+    stage = item.stash.get(_stage_key, None)
+    if call.when == "call" and not gathered and stage:
+        _try(stage.closing_questions, gathered)
+    if call.when == "setup":
+        item.stash[_started] = call.start
+    if call.when == "teardown":
+        evidence = _evidence(stage, gathered) if stage else {}
+        if stage:
+            _try(stage.close, gathered)
+        seconds = time.time() - item.stash[_started]
+        record = run.record_of(item.function.case,
+                               item.callspec.params["target"], seconds,
+                               gathered, evidence)
+        report.user_properties.append((PROPERTY, record))
+
+
+_started: pytest.StashKey[float] = pytest.StashKey()
+
+
+def _try(act, gathered: list) -> None:
+    """Run `act`; what it raises is gathered, never lost."""
+    try:
+        act()
+    except Exception as error:              # judged in run.record_of
+        gathered.append(error)
+
+
+def _evidence(stage: Stage, gathered: list) -> dict:
+    evidence: dict = {}
+
+    def gather() -> None:
+        evidence["process"] = stage.facts()
+        program = stage.subject
+        if program:
+            evidence["stderr"] = program.stderr[-2000:].decode(
+                errors="backslashreplace")
+            evidence["stdout"] = program.stdout[-2000:].decode(
+                errors="backslashreplace")
+            if program.plan:
+                evidence["faults"] = program.plan
+                evidence["calls"] = [str(entry)
+                                     for entry in program.calls()[-40:]]
+        evidence["transcript"] = stage.transcript.as_json()
+
+    _try(gather, gathered)
+    return evidence
+
+
+def describe_error(error: BaseException) -> str:
+    """The harness's own error, with where it arose."""
+    return "".join(traceback.format_exception(error)[-6:]).strip()

@@ -1,0 +1,205 @@
+"""What /proc says of a process: state, threads, calls, descriptors.
+
+Source: proc(5).  A process that is gone is no error here: the answer is then
+empty, since a program may end between any two looks at it.
+"""
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from dataclasses import dataclass
+
+# Calls in which a thread may wait for ever without being woken by anything
+# but input, a signal or a timer.  Number, name, and the index of the argument
+# that holds a timeout (None: the call has none).
+_X86_64 = {
+    0: ("read", None), 1: ("write", None), 7: ("poll", 2),
+    19: ("readv", None), 20: ("writev", None), 23: ("select", 4),
+    34: ("pause", None), 35: ("nanosleep", "always"),
+    40: ("sendfile", None), 42: ("connect", None), 43: ("accept", None),
+    44: ("sendto", None), 45: ("recvfrom", None), 46: ("sendmsg", None),
+    47: ("recvmsg", None), 61: ("wait4", None), 72: ("fcntl", None),
+    73: ("flock", None), 128: ("rt_sigtimedwait", 2),
+    130: ("rt_sigsuspend", None), 202: ("futex", "futex"),
+    219: ("restart_syscall", "always"),
+    230: ("clock_nanosleep", "always"), 232: ("epoll_wait", 3),
+    247: ("waitid", None), 270: ("pselect6", 4), 271: ("ppoll", 2),
+    275: ("splice", None), 281: ("epoll_pwait", 3), 288: ("accept4", None),
+    299: ("recvmmsg", 4), 307: ("sendmmsg", None),
+    426: ("io_uring_enter", None), 441: ("epoll_pwait2", 3),
+    449: ("futex_waitv", 3),
+}
+_AARCH64 = {
+    63: ("read", None), 64: ("write", None), 65: ("readv", None),
+    66: ("writev", None), 71: ("sendfile", None), 72: ("pselect6", 4),
+    73: ("ppoll", 2), 76: ("splice", None), 22: ("epoll_pwait", 3),
+    95: ("waitid", None), 98: ("futex", "futex"),
+    101: ("nanosleep", "always"), 115: ("clock_nanosleep", "always"),
+    128: ("restart_syscall", "always"), 133: ("rt_sigsuspend", None),
+    137: ("rt_sigtimedwait", 2), 202: ("accept", None),
+    203: ("connect", None), 206: ("sendto", None), 207: ("recvfrom", None),
+    211: ("sendmsg", None), 212: ("recvmsg", None), 242: ("accept4", None),
+    243: ("recvmmsg", 4), 260: ("wait4", None), 269: ("sendmmsg", None),
+    426: ("io_uring_enter", None), 441: ("epoll_pwait2", 3),
+    449: ("futex_waitv", 3),
+}
+_WAITING_CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(
+    platform.machine(), {})
+
+#: Calls whose first argument is the descriptor that is waited for.
+_ON_DESCRIPTOR = {"read", "write", "readv", "writev", "connect", "accept",
+                  "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg",
+                  "recvmmsg", "sendmmsg", "fcntl", "flock"}
+_MINUS_ONE = (0xffffffff, 0xffffffffffffffff)
+
+
+def supported() -> bool:
+    """Whether this machine's call numbers are known."""
+    return bool(_WAITING_CALLS)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Fields of /proc/PID/stat."""
+
+    pid: int
+    name: str
+    state: str                  # R S D T t Z X ...
+    parent: int
+    group: int
+    session: int
+    cpu_ticks: int              # user and system time, dead children excluded
+    started: int                # ticks since boot: tells reused pids apart
+
+
+def stat(pid: int) -> Stat | None:
+    """The process's facts, or None when it is gone."""
+    text = _read(f"/proc/{pid}/stat")
+    if not text:
+        return None
+    name_end = text.rindex(")")
+    fields = text[name_end + 2:].split()
+    return Stat(pid, text[text.index("(") + 1:name_end], fields[0],
+                int(fields[1]), int(fields[2]), int(fields[3]),
+                int(fields[11]) + int(fields[12]), int(fields[19]))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that the process has used so far, in seconds."""
+    facts = stat(pid)
+    return facts.cpu_ticks / os.sysconf("SC_CLK_TCK") if facts else 0.0
+
+
+def threads(pid: int) -> list[int]:
+    try:
+        return [int(tid) for tid in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for tid in threads(pid):
+        found += map(int, _read(f"/proc/{pid}/task/{tid}/children").split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All living and zombie processes below `pid`, parents first."""
+    found, queue = [], [pid]
+    while queue:
+        children = _children(queue.pop(0))
+        found += children
+        queue += children
+    return found
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a blocked thread waits in."""
+
+    pid: int
+    tid: int
+    call: str
+    fd: int | None              # the descriptor, for calls that name one
+    timed: bool                 # ends by itself when a timer runs out
+
+    def __str__(self) -> str:
+        return f"{self.call}(fd {self.fd})" if self.fd is not None \
+            else f"{self.call}()"
+
+
+def wait_of(pid: int, tid: int) -> Wait | None:
+    """The call that the thread is blocked in; None while it may run."""
+    words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+    if len(words) < 7:                      # "running", or gone
+        return None
+    number = int(words[0])
+    if number not in _WAITING_CALLS:
+        return None
+    name, timeout = _WAITING_CALLS[number]
+    arguments = [int(word, 16) for word in words[1:7]]
+    if timeout is None:
+        timed = False
+    elif timeout == "always":
+        timed = True
+    elif timeout == "futex":                # a timeout only where one waits
+        timed = arguments[1] & 0x7f in (0, 6, 9, 11) and arguments[3] != 0
+    elif name in ("poll", "epoll_wait", "epoll_pwait"):
+        timed = arguments[timeout] not in _MINUS_ONE and \
+            not arguments[timeout] & 0x80000000
+    else:                                   # a pointer to a time
+        timed = arguments[timeout] != 0
+    fd = arguments[0] & 0x7fffffff if name in _ON_DESCRIPTOR else None
+    return Wait(pid, tid, name, fd, timed)
+
+
+def turns(pid: int, tid: int) -> str:
+    """A text that changes whenever the thread has run on a processor."""
+    return _read(f"/proc/{pid}/task/{tid}/schedstat") or \
+        _read(f"/proc/{pid}/task/{tid}/status")
+
+
+def thread_state(pid: int, tid: int) -> str:
+    text = _read(f"/proc/{pid}/task/{tid}/stat")
+    return text[text.rindex(")") + 2] if text else ""
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Open descriptors and what they lead to, as readlink(2) tells."""
+    found = {}
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    for name in names:
+        try:
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def socket_inodes(pid: int) -> dict[int, int]:
+    """The inode of each socket among the process's descriptors, by inode."""
+    found = {}
+    for fd, target in descriptors(pid).items():
+        if target.startswith("socket:["):
+            found[int(target[8:-1])] = fd
+    return found
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

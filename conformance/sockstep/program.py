@@ -1,0 +1,291 @@
+"""One process under test: started, watched, ended, and nothing left over."""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import confine, faults, procfs, valgrind
+from .deadline import VALGRIND_FACTOR, Deadline
+from .failure import HarnessError
+from .procfs import Wait
+from .transcript import Transcript
+
+#: Bytes of standard output and error that are looked at.
+OUTPUT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where the kit's own binaries are."""
+
+    launch: Path
+    preload: Path
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended: an exit status, or the signal that killed it."""
+
+    status: int | None
+    signal: int | None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by {procfs.signal_name(self.signal)}"
+        return f"exit status {self.status}"
+
+
+class Program:
+    """A running program.
+
+    Its standard output and error go to files in `directory`, where they can
+    be read at any time; it works in an empty folder of its own.  Standard
+    input is a pipe for clients and /dev/null for servers.
+    """
+
+    def __init__(self, argv: list[str], directory: Path, tools: Tools,
+                 transcript: Transcript, *, label: str, role: str,
+                 task_limit: confine.TaskLimit | None = None, plan: str = "",
+                 under_valgrind: bool = False, nofile: int = 1024,
+                 hold: int = 0, stdout: str | None = None,
+                 environment: dict[str, str] | None = None):
+        self.label = label
+        self.role = role
+        self.argv = argv
+        self.directory = directory
+        self.workplace = directory / "work"
+        self.workplace.mkdir(parents=True)
+        self.transcript = transcript
+        self.plan = plan
+        self.under_valgrind = under_valgrind
+        self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
+        self.frozen = False
+        self.ended_by_harness = False
+        self._ending: Ending | None = None
+        self._limit = task_limit
+
+        env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+               "HOME": str(self.workplace), "TMPDIR": str(self.workplace),
+               "LANG": "C.UTF-8", "TZ": "UTC"}
+        env.update(environment or {})
+        if plan:
+            env.update(faults.environment(plan, self.call_log, tools.preload))
+        command = list(argv)
+        if under_valgrind:
+            command = valgrind.command(self.directory) + command
+        limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
+                  f"as={confine.MAX_ADDRESS_SPACE}",
+                  f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
+        if hold:
+            limits.append(f"hold={hold}")
+        with open(stdout or self.stdout_path, "wb") as out, \
+                open(self.stderr_path, "wb") as err:
+            self.process = subprocess.Popen(
+                [str(tools.launch), *limits, "--", *command],
+                stdin=subprocess.PIPE if role == "client"
+                else subprocess.DEVNULL,
+                stdout=out, stderr=err, cwd=self.workplace, env=env)
+        self.pid = self.process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+        transcript.add("harness", label, "start",
+                       note=" ".join([Path(argv[0]).name, *argv[1:]])
+                       + (f"  under the plan {plan}" if plan else ""))
+
+    # -- files ------------------------------------------------------------
+    @property
+    def stdout_path(self) -> Path:
+        return self.directory / "stdout"
+
+    @property
+    def stderr_path(self) -> Path:
+        return self.directory / "stderr"
+
+    @property
+    def call_log(self) -> Path:
+        return self.directory / "calls"
+
+    @property
+    def stdout(self) -> bytes:
+        return self._tail(self.stdout_path)
+
+    @property
+    def stderr(self) -> bytes:
+        return self._tail(self.stderr_path)
+
+    @staticmethod
+    def _tail(path: Path) -> bytes:
+        if not path.exists():
+            return b""
+        with open(path, "rb") as file:
+            return file.read(OUTPUT_BYTES)
+
+    def calls(self) -> list[faults.Call]:
+        """The calls that the preload logged so far."""
+        return faults.calls(self.call_log)
+
+    def left_files(self) -> list[str]:
+        """What lies in the program's working folder, relative paths."""
+        return sorted(str(path.relative_to(self.workplace))
+                      for path in self.workplace.rglob("*"))
+
+    # -- what the kernel says ----------------------------------------------
+    def ending(self) -> Ending | None:
+        """How the process ended; None while it lives.  It is reaped here."""
+        if self._ending is None:
+            code = self.process.poll()
+            if code is not None:
+                self._ending = Ending(code, None) if code >= 0 \
+                    else Ending(None, -code)
+                self.transcript.add("program", self.label, "ended",
+                                    note=str(self._ending))
+        return self._ending
+
+    def alive(self) -> bool:
+        return self.ending() is None
+
+    def tree(self) -> list[int]:
+        """The program's process and all below it."""
+        return [self.pid, *procfs.descendants(self.pid)]
+
+    def waits(self) -> list[Wait] | None:
+        """What each thread waits in, or None if one may run right now.
+
+        The answer holds for one moment: every thread of every process of
+        the program was blocked, and none had run between two looks.
+        """
+        found, before = [], []
+        for pid in self.tree():
+            facts = procfs.stat(pid)
+            if facts is None or facts.state in "ZX":
+                continue
+            for tid in procfs.threads(pid):
+                before.append((pid, tid, procfs.turns(pid, tid)))
+                wait = procfs.wait_of(pid, tid)
+                if wait is None:
+                    if procfs.thread_state(pid, tid) in ("Z", "X", ""):
+                        before.pop()        # it ended meanwhile
+                        continue
+                    return None
+                found.append(wait)
+        for pid, tid, turns in before:
+            if procfs.turns(pid, tid) != turns:
+                return None
+        return found
+
+    def cpu_seconds(self) -> float:
+        return sum(map(procfs.cpu_seconds, self.tree()))
+
+    def socket_inodes(self) -> set[int]:
+        """Inodes of all sockets that the program's processes hold."""
+        found: set[int] = set()
+        for pid in self.tree():
+            found.update(procfs.socket_inodes(pid))
+        return found
+
+    def descriptors(self) -> dict[int, str]:
+        return procfs.descriptors(self.pid)
+
+    # -- acts --------------------------------------------------------------
+    def signal(self, number: signal.Signals) -> None:
+        self.transcript.add("harness", self.label, "signal",
+                            note=number.name)
+        self._kill(number)
+
+    def _kill(self, number: int) -> None:
+        if self._ending is None:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:
+                pass                        # a zombie that is not reaped yet
+
+    def freeze(self) -> None:
+        """Stop every thread: what comes now is met all at once later."""
+        self._kill(signal.SIGSTOP)
+        deadline = Deadline(factor=self.factor)
+        while any(procfs.thread_state(self.pid, tid) not in "Tt"
+                  for tid in procfs.threads(self.pid)):
+            if not self.alive():
+                return
+            if deadline.expired():
+                raise HarnessError(f"{self.label} did not stop at SIGSTOP")
+            self.pace(0.0002)
+        self.frozen = True
+        self.transcript.add("harness", self.label, "freeze")
+
+    def thaw(self) -> None:
+        self.transcript.add("harness", self.label, "thaw")
+        self.frozen = False
+        self._kill(signal.SIGCONT)
+
+    def type(self, data: bytes) -> bool:
+        """Write to the program's standard input; False if nobody reads it.
+
+        The pipe is given as much as it takes at once; the rest is written by
+        `pump_input`, which every wait of the stage calls.
+        """
+        self._typed = getattr(self, "_typed", b"") + data
+        self.transcript.add("harness", "standard input", "type", data)
+        return self.pump_input()
+
+    def pump_input(self) -> bool:
+        pending = getattr(self, "_typed", b"")
+        stdin = self.process.stdin
+        if stdin is None or stdin.closed:
+            return False
+        os.set_blocking(stdin.fileno(), False)
+        while pending:
+            try:
+                written = os.write(stdin.fileno(), pending[:1 << 16])
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                self._typed = b""
+                return False
+            pending = pending[written:]
+        self._typed = pending
+        if not pending and getattr(self, "_input_over", False):
+            stdin.close()
+        return True
+
+    def input_pending(self) -> int:
+        """Bytes typed that the pipe has not taken yet."""
+        return len(getattr(self, "_typed", b""))
+
+    def end_input(self) -> None:
+        """Close standard input once all that was typed is in the pipe."""
+        if not getattr(self, "_input_over", False):
+            self.transcript.add("harness", "standard input", "end")
+        self._input_over = True
+        self.pump_input()
+
+    def pace(self, seconds: float, *more: int) -> None:
+        """Wait a moment, less if the process ends or `more` get readable."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        for fd in more:
+            poll.register(fd, select.POLLIN | select.POLLRDHUP)
+        poll.poll(seconds * 1000)
+
+    # -- the end -----------------------------------------------------------
+    def close(self) -> None:
+        """End whatever still lives of this program and reap it."""
+        self.ended_by_harness = self.ended_by_harness or self.alive()
+        if self._ending is None or procfs.descendants(os.getpid()):
+            confine.end_all(lambda: [pid for pid in self.tree()
+                                     if procfs.stat(pid)], self._limit)
+        if self.process.stdin and not self.process.stdin.closed:
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass                        # nobody is left to read it
+        if self._ending is None:
+            code = self.process.wait(60)
+            self._ending = Ending(code, None) if code >= 0 \
+                else Ending(None, -code)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1

@@ -1,0 +1,187 @@
+"""What a case holds in its hands: a server or a client under test.
+
+These two turn a stage into the words in which cases are written.
+"""
+from __future__ import annotations
+
+import signal
+import socket
+
+from .contract import Target
+from .failure import Failure
+from .peer import Peer
+from .program import Program
+from .stage import LOOPBACK, Listener, Stage
+from .transcript import shorten
+
+
+class Server:
+    """A server under test that listens."""
+
+    def __init__(self, stage: Stage, target: Target, program: Program,
+                 address: tuple[str, int]):
+        self.stage = stage
+        self.target = target
+        self.program = program
+        self.address = address
+        self._peers: list[Peer] = []
+
+    @classmethod
+    def launch(cls, stage: Stage, target: Target, *,
+               host: str | None = LOOPBACK, port: int = 0,
+               ready: bool = True, **options) -> "Server":
+        """Start the server and wait until the kernel shows it listening.
+
+        `host` None: no -H is given.  `port` 0: the kernel chooses.  Options
+        of `Program` pass through (plan, nofile, hold ...).
+        """
+        if port == 0 and target.port_mode == "held":
+            guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            guard.bind((host or LOOPBACK, 0))
+            stage.sockets.append(guard)
+            port = guard.getsockname()[1]
+        program = stage.start(target.argv(host, port), **options)
+        server = cls(stage, target, program, (host or LOOPBACK, port))
+        if ready:
+            row = stage.wait_listening(program)
+            if port and row.local[1] != port:
+                raise _wrong_port(row.local[1], port)
+            if not port and row.local[1] == target.contract.port:
+                raise Failure(
+                    "startup", f"the server listens on port {row.local[1]} "
+                    "although -P 0 was given: it ignores the option -P")
+            server.address = (host or LOOPBACK, row.local[1])
+        return server
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    def connect(self, **options) -> Peer:
+        """A new client of the harness's; see `Stage.connect`."""
+        peer = self.stage.connect(self.address, **options)
+        self._peers.append(peer)
+        return peer
+
+    def quiet(self) -> None:
+        self.stage.quiet(self.program)
+
+    def freeze(self) -> None:
+        self.program.freeze()
+
+    def thaw(self) -> None:
+        self.program.thaw()
+
+    def expect_exit(self, status: int, why: str = "") -> None:
+        self.stage.expect_exit(status, self.program, why)
+
+    def done(self) -> None:
+        """Close this run's connections and see that it ends as it should."""
+        for peer in self._peers:
+            peer.close()
+        if not self.target.contract.ends_alone and self.program.alive():
+            self.stage.end_in_order(self.program)
+        elif self.program.alive():
+            self.stage.wait_end(self.program)
+        crash = self.stage.crash_of(self.program)
+        if crash and self.program.ending().signal not in (
+                signal.SIGTERM, signal.SIGINT):
+            raise Failure("crash", crash)
+
+    def again(self, **options) -> "Server":
+        """A server ready for another first message.
+
+        The same process where the contract has it serve clients in turn,
+        otherwise a new one.
+        """
+        if self.target.contract.ends_alone:
+            self.done()
+            return Server.launch(self.stage, self.target, **options)
+        for peer in self._peers:
+            peer.close()
+        self._peers.clear()
+        self.quiet()
+        return self
+
+
+def _wrong_port(found: int, asked: int) -> Failure:
+    swapped = (asked & 0xff) << 8 | asked >> 8
+    why = ": its two bytes are swapped, so htons() is missing" \
+        if found == swapped else ""
+    return Failure("startup", f"the server listens on port {found} instead "
+                   f"of {asked}{why}")
+
+
+class Client:
+    """A client under test, and the harness's server that it talks to."""
+
+    def __init__(self, stage: Stage, target: Target, program: Program,
+                 listener: Listener):
+        self.stage = stage
+        self.target = target
+        self.program = program
+        self.listener = listener
+
+    @classmethod
+    def launch(cls, stage: Stage, target: Target, *,
+               listener: Listener | None = None, host: str = LOOPBACK,
+               **options) -> "Client":
+        """Start the client against `listener` (a new one by default)."""
+        listener = listener or stage.listen()
+        program = stage.start(target.argv(host, listener.port), **options)
+        return cls(stage, target, program, listener)
+
+    def accept(self, **options) -> Peer:
+        return self.listener.accept(**options)
+
+    def type(self, data: bytes) -> None:
+        """What a person types; a line ends with its newline."""
+        self.program.type(data)
+
+    def end_input(self) -> None:
+        self.program.end_input()
+
+    def quiet(self) -> None:
+        self.stage.quiet(self.program)
+
+    def expect_exit(self, status: int, why: str = "") -> None:
+        self.stage.expect_exit(status, self.program, why)
+
+    def read_line(self, peer: Peer, line: bytes) -> bytes:
+        """What the client sent of `line`, with or without its newline.
+
+        Waits for the newline or, for clients that send none, for rest.
+        """
+        start = len(peer.got)
+        peer.expect(line)
+        if peer.got[start + len(line):] != b"\n":
+            def more() -> bool:
+                peer._pull()
+                return len(peer.got) > start + len(line) or \
+                    peer.end is not None or \
+                    self.stage.quiet_now(self.program, timers=True) or \
+                    not self.program.alive()
+            self.stage.wait(more, peer, "the client's line is not complete",
+                            program=self.program)
+            peer._pull()
+        rest = peer.read()
+        if rest not in (b"", b"\n"):
+            raise Failure("wrong-bytes", "after the line came "
+                          f"{shorten(rest)} instead of its newline alone")
+        return line + rest
+
+    def expect_replies(self, *replies: bytes) -> None:
+        """Standard output has a line ending with each reply, in order.
+
+        Asked at the end, since what a program writes to a file or a pipe may
+        stay in its buffer until then.
+        """
+        output = self.program.stdout
+        lines = iter(output.split(b"\n"))
+        for reply in replies:
+            if not any(line.endswith(reply) for line in lines):
+                raise Failure(
+                    "output", f"the reply {shorten(reply)} is not on a line "
+                    "of its own on standard output",
+                    f"standard output: {shorten(output, 400)}")

@@ -1,0 +1,198 @@
+"""One run of the cases over some programs, by pytest (and xdist).
+
+`execute` hands a plan to pytest and gives each record to `sink` as soon as it
+is there.  Records are plain data in the form of results.json.
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from .case import Case, applies, load_cases
+from .contract import Contract, Target
+from .failure import Failure
+from .program import Tools
+
+PLAN_VARIABLE = "SOCKSTEP_RUN"
+CASES = Path(__file__).parent.parent / "cases"
+
+
+@dataclass
+class Plan:
+    """What is to be run: programs, and which cases of those that apply."""
+
+    targets: list[Target]
+    slugs: list[str]
+    lesson_contracts: dict[str, Contract]
+    tools: Tools
+    leaks: bool = True
+
+    def runs(self, entry: Case, target: Target) -> bool:
+        """Whether this case is run on this program."""
+        return entry.slug in self._slugs and not target.build_error and \
+            (self.leaks or not entry.leaks) and \
+            (target.cases is None or entry.slug in target.cases) and \
+            self.applies(entry, target)
+
+    def applies(self, entry: Case, target: Target) -> bool:
+        return applies(entry, target, self.lesson_contracts[target.lesson])
+
+    @property
+    def _slugs(self) -> set[str]:
+        return set(self.slugs)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({
+            "targets": [target.as_json() for target in self.targets],
+            "slugs": self.slugs, "leaks": self.leaks,
+            "lesson_contracts": {name: vars(contract) for name, contract
+                                 in self.lesson_contracts.items()},
+            "tools": {name: str(path) for name, path
+                      in vars(self.tools).items()}}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        data = json.loads(path.read_text())
+        return cls(
+            [Target.from_json(entry) for entry in data["targets"]],
+            data["slugs"],
+            {name: Contract(**entry) for name, entry
+             in data["lesson_contracts"].items()},
+            Tools(**{name: Path(entry) for name, entry
+                     in data["tools"].items()}), data["leaks"])
+
+
+def record_of(entry: Case, target: Target, seconds: float, errors: list,
+              evidence: dict) -> dict:
+    """The record of one case run: verdict, message, evidence.
+
+    The verdict is that of the run alone; `settle` sets it against the gaps.
+    """
+    from .plugin import describe_error
+    verdict, message, kind, detail, wrong = "pass", "", None, "", None
+    if errors:
+        first = errors[0]
+        if isinstance(first, Failure):
+            verdict, message, kind = "fail", first.message, first.kind
+            detail = first.detail
+            wrong = first.mismatch.as_json() if first.mismatch else None
+        else:
+            verdict, kind = "error", "harness"
+            message = f"{type(first).__name__}: {first}"
+            detail = describe_error(first)
+        for other in errors[1:]:
+            if isinstance(other, Failure):
+                detail += f"\nafter that: {other.message}"
+            else:
+                verdict = "error"
+                detail += f"\nafter that: {describe_error(other)}"
+    evidence = {"kind": kind, "detail": detail.strip(), "mismatch": wrong,
+                **evidence, "repeat": f"make check {target.repeat} "
+                                      f"CASE={entry.slug}"}
+    return {"lesson": target.lesson, "role": target.role,
+            "program": target.program, "case": entry.slug,
+            "level": entry.level, "verdict": verdict, "points": entry.points,
+            "seconds": round(seconds, 4), "message": message,
+            "evidence": evidence}
+
+
+def settle(record: dict, target: Target) -> dict:
+    """Set the verdict against the gaps: strict in both ways."""
+    if record["case"] in target.gaps:
+        if record["verdict"] == "fail":
+            record["verdict"] = "gap"
+        elif record["verdict"] == "pass":
+            record["verdict"] = "fail"
+            record["message"] = "this case passes although it is listed as " \
+                "a gap: take it out of the list"
+    return record
+
+
+def not_built(entry: Case, target: Target) -> dict:
+    """The record of a case whose program could not be built."""
+    record = record_of(entry, target, 0.0, [], {})
+    record["verdict"] = "fail"
+    record["message"] = "the program could not be built"
+    record["evidence"].update(kind="build", detail=target.build_error)
+    return record
+
+
+def not_asked(entry: Case, target: Target) -> dict:
+    record = record_of(entry, target, 0.0, [], {})
+    record["verdict"] = "n/a"
+    record["evidence"] = {"kind": None}
+    return record
+
+
+class _Collector:
+    """The controller's plugin: records out of reports."""
+
+    def __init__(self, targets: dict[str, Target],
+                 sink: Callable[[dict], None]):
+        self._targets = targets
+        self._sink = sink
+        self.broken: list[str] = []
+        self.collected = 0
+
+    def pytest_runtest_logreport(self, report) -> None:
+        for name, record in report.user_properties:
+            if name == "sockstep":
+                target = self._targets[f"{record['lesson']}/"
+                                       f"{record['program']}"]
+                self._sink(settle(record, target))
+        if report.when not in ("setup", "call", "teardown"):
+            self.broken.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.broken.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_internalerror(self, excrepr) -> None:
+        self.broken.append(str(excrepr))
+
+
+@dataclass
+class Outcome:
+    """How the run as a whole went."""
+
+    complete: bool
+    broken: list[str] = field(default_factory=list)
+
+
+def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
+    """Run the plan with `jobs` processes; 0 runs in this one.
+
+    Ctrl-C ends the programs and leaves what was recorded so far; the outcome
+    is then not complete.
+    """
+    import pytest
+    collector = _Collector({target.key: target for target in plan.targets},
+                           sink)
+    noise = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="sockstep.") as folder:
+        path = Path(folder) / "plan.json"
+        plan.save(path)
+        os.environ[PLAN_VARIABLE] = str(path)
+        arguments = ["-p", "sockstep.plugin", "-p", "no:cacheprovider",
+                     "-p", "no:faulthandler", "-p", "no:logging",
+                     "-c", os.devnull, "--rootdir", str(CASES.parent),
+                     "--confcutdir", str(CASES.parent), "-s", "-q",
+                     "--tb=native", str(CASES)]
+        if jobs:
+            arguments += ["-n", str(jobs), "--max-worker-restart=4"]
+        else:
+            arguments += ["-p", "no:xdist"]
+        with contextlib.redirect_stdout(noise):
+            status = pytest.main(arguments, plugins=[collector])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED,
+                      pytest.ExitCode.NO_TESTS_COLLECTED,
+                      pytest.ExitCode.INTERRUPTED) or \
+            status == pytest.ExitCode.INTERRUPTED and collector.broken:
+        collector.broken.append(noise.getvalue()[-4000:])
+    return Outcome(status != pytest.ExitCode.INTERRUPTED, collector.broken)

@@ -1,0 +1,180 @@
+"""The kernel's socket tables, asked by netlink: sock_diag(7).
+
+The same facts stand in /proc/net/tcp, but reading that file walks the whole
+hash table of the machine (milliseconds); a question by sock_diag takes
+microseconds, and it also tells how many bytes a socket has received so far,
+which is how the runner knows that nothing is under way any more.
+"""
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_INET_DIAG_INFO = 2
+_ENOENT = 2
+
+ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, \
+    CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV = range(1, 13)
+STATES = ("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",
+          "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
+          "NEW_SYN_RECV")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One TCP socket as the kernel sees it."""
+
+    family: int
+    state: int
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    inode: int                  # 0: not yet accepted, or owned by no process
+    receive_queue: int          # LISTEN: connections that wait for accept
+    send_queue: int             # LISTEN: the backlog's limit
+    received: int = 0           # payload bytes so far (FIN counts as one)
+    sent: int = 0               # payload bytes put on the wire, each once
+    unsent: int = 0             # bytes that wait for the peer's window
+
+    def __str__(self) -> str:
+        host, port = self.local
+        return f"{STATES[self.state]} {host}:{port}"
+
+
+def parse_tcp_info(info: bytes) -> tuple[int, int, int]:
+    """(received, sent once, not yet sent) of a struct tcp_info.
+
+    Offsets: linux/tcp.h; fields are only ever added at the end.
+    """
+    if len(info) < 216:
+        raise OSError("this kernel's tcp_info is too old: Linux 4.19 or later"
+                      " is needed")
+    received, = struct.unpack_from("=Q", info, 128)
+    unsent, = struct.unpack_from("=I", info, 144)
+    sent, again = struct.unpack_from("=QQ", info, 200)
+    return received, sent - again, unsent
+
+
+def tcp_info(sock: socket.socket) -> tuple[int, int, int]:
+    """The same of a socket of our own: tcp(7), TCP_INFO."""
+    return parse_tcp_info(sock.getsockopt(socket.IPPROTO_TCP,
+                                          socket.TCP_INFO, 256))
+
+
+def _address(family: int, raw: bytes) -> str:
+    if family == socket.AF_INET:
+        return socket.inet_ntoa(raw[:4])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def _parse(message: bytes) -> Row:
+    family, state, _timer, _again = struct.unpack_from("=BBBB", message, 0)
+    local_port, remote_port = struct.unpack_from("!HH", message, 4)
+    local = _address(family, message[8:24])
+    remote = _address(family, message[24:40])
+    _expires, rqueue, wqueue, _uid, inode = struct.unpack_from(
+        "=IIIII", message, 52)
+    received = sent = unsent = 0
+    offset = 72
+    while offset + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if length < 4:
+            break
+        if kind == _INET_DIAG_INFO:
+            received, sent, unsent = parse_tcp_info(
+                message[offset + 4:offset + length])
+        offset += (length + 3) & ~3
+    return Row(family, state, (local, local_port), (remote, remote_port),
+               inode, rqueue, wqueue, received, sent, unsent)
+
+
+class SockDiag:
+    """An open question line to the kernel.  Not for use by two threads."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM
+                                     | socket.SOCK_CLOEXEC,
+                                     _NETLINK_SOCK_DIAG)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _ask(self, family: int, states: int, flags: int, ident: bytes,
+             extension: int) -> list[Row]:
+        self._sequence += 1
+        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, extension,
+                              0, states) + ident
+        header = struct.pack("=IHHII", 16 + len(request),
+                             _SOCK_DIAG_BY_FAMILY, flags, self._sequence, 0)
+        self._socket.send(header + request)
+        rows = []
+        while True:
+            answer = self._socket.recv(1 << 18)
+            offset = 0
+            while offset < len(answer):
+                length, kind, _flags, sequence, _pid = struct.unpack_from(
+                    "=IHHII", answer, offset)
+                body = answer[offset + 16:offset + length]
+                offset += (length + 3) & ~3
+                if sequence != self._sequence:      # of an interrupted call
+                    continue
+                if kind == _NLMSG_DONE:
+                    return rows
+                if kind == _NLMSG_ERROR:
+                    error = -struct.unpack_from("=i", body)[0]
+                    if error == _ENOENT:
+                        return []
+                    raise OSError(error, "sock_diag: " + os.strerror(error))
+                rows.append(_parse(body))
+                if not flags & _NLM_F_DUMP:
+                    return rows
+
+    def listeners(self) -> list[Row]:
+        """All listening TCP sockets of this network name space."""
+        rows = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            rows += self._ask(family, 1 << LISTEN,
+                              _NLM_F_REQUEST | _NLM_F_DUMP, bytes(48), 0)
+        return rows
+
+    def with_local_port(self, port: int) -> list[Row]:
+        """Every TCP socket, in any state, whose own port is `port`."""
+        rows = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            rows += self._ask(family, 0xfff, _NLM_F_REQUEST | _NLM_F_DUMP,
+                              struct.pack("!H", port) + bytes(46), 0)
+        return [row for row in rows if row.local[1] == port]
+
+    def lookup(self, local: tuple, remote: tuple) -> Row | None:
+        """The socket with these two ends; None when there is none."""
+        families = [socket.AF_INET, socket.AF_INET6]
+        ends = [ipaddress.ip_address(end[0]) for end in (local, remote)]
+        if ends[0].version == 6:
+            families = [socket.AF_INET6]
+        for family in families:
+            raw = [_packed(end, family) for end in ends]
+            ident = struct.pack("!HH", local[1], remote[1]) + raw[0] + \
+                raw[1] + struct.pack("=III", 0, 0xffffffff, 0xffffffff)
+            rows = self._ask(family, 0xfff, _NLM_F_REQUEST, ident,
+                             1 << (_INET_DIAG_INFO - 1))
+            # Without a match the kernel may answer with the listener.
+            rows = [row for row in rows if row.state != LISTEN]
+            if rows:
+                return rows[0]
+        return None
+
+
+def _packed(address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+            family: int) -> bytes:
+    """16 bytes for inet_diag; IPv4 in an IPv6 table is ::ffff:a.b.c.d."""
+    if family == socket.AF_INET6 and address.version == 4:
+        return bytes(10) + b"\xff\xff" + address.packed
+    return address.packed.ljust(16, b"\0")

@@ -1,0 +1,593 @@
+"""All that one case has on: programs, connections, and the one way to wait.
+
+`Stage.wait` is the heart of the runner.  It returns as soon as what is waited
+for has come, and it gives up as soon as the kernel says that it can't come any
+more: the program has ended, or every thread of it is blocked without a timer
+while nothing is under way on any connection.  Only a program that spins or
+that has a timer running is given until the deadline.
+"""
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+from pathlib import Path
+from typing import Callable
+
+from . import confine, faults, procfs, sockdiag, valgrind
+from .contract import Target
+from .deadline import SPIN_CPU_SECONDS, Deadline
+from .failure import Failure, HarnessError, mismatch
+from .peer import Peer
+from .procfs import Wait
+from .program import Ending, Program, Tools
+from .transcript import Transcript, count
+
+LOOPBACK = "127.0.0.1"
+
+
+class Stage:
+    """The resources of one case run; `close` gives all of them back."""
+
+    def __init__(self, directory: Path, tools: Tools, target: Target,
+                 under_valgrind: bool = False,
+                 task_limit: confine.TaskLimit | None = None):
+        self.directory = directory
+        self.tools = tools
+        self.target = target
+        self.role = target.role
+        self.contract = target.contract
+        self.under_valgrind = under_valgrind
+        self.task_limit = task_limit
+        self.diag = sockdiag.SockDiag()
+        self.transcript = Transcript()
+        self.programs: list[Program] = []
+        self.peers: list[Peer] = []
+        self.sockets: list[socket.socket] = []
+        self.flood_limit = 64 << 20
+        self._count = 0
+        directory.mkdir(parents=True)
+        if task_limit:
+            task_limit.reset()
+
+    @property
+    def subject(self) -> Program | None:
+        """The program under test that was started last."""
+        return self.programs[-1] if self.programs else None
+
+    # -- starting -----------------------------------------------------------
+    def start(self, argv: list[str], **options) -> Program:
+        """Start the program under test; `argv` is its whole command."""
+        self._count += 1
+        label = self.role if self._count == 1 else f"{self.role} {self._count}"
+        options.setdefault("under_valgrind", self.under_valgrind)
+        program = Program(argv, self.directory / f"run{self._count}", self.tools,
+                          self.transcript, label=label, role=self.role,
+                          task_limit=self.task_limit, **options)
+        self.programs.append(program)
+        return program
+
+    def wait_listening(self, program: Program) -> sockdiag.Row:
+        """The program's listening socket, once the kernel shows one."""
+        def listening() -> sockdiag.Row | None:
+            inodes = program.socket_inodes()
+            return next((row for row in self.diag.listeners()
+                         if row.inode in inodes), None) if inodes else None
+
+        try:
+            return self.wait(listening, None, "", program=program)
+        except Failure as failure:
+            raise self._never_listened(program, failure) from None
+
+    def _never_listened(self, program: Program, failure: Failure) -> Failure:
+        stderr = program.stderr.decode(errors="replace").strip()
+        ending = program.ending()
+        detail = f"standard error: {stderr}" if stderr else ""
+        if ending and ending.status == 125 and stderr.startswith("launch: "):
+            return HarnessError(stderr)
+        if ending and ending.signal is None:
+            return Failure("startup", "the server ended before it listened "
+                           f"({ending})", detail)
+        if ending:
+            return Failure("crash", "the server was "
+                           f"{ending} before it listened", detail)
+        if failure.kind == "spin":
+            return Failure("spin", "the server never listens: it burns "
+                           "processor time", detail)
+        waits = program.waits()
+        where = f" it waits in {self.describe(program, waits)}" if waits \
+            else ""
+        return Failure("startup", "the server never listens on a TCP port:"
+                       f"{where or ' it is busy with something else'}",
+                       detail)
+
+    def connect(self, address: tuple[str, int], receive_buffer: int = 0,
+                source: str = "") -> Peer:
+        """A connection of the harness to `address`.
+
+        `receive_buffer` (bytes, before connect) makes a peer that soon takes
+        no more; `source` is the local address to come from.
+        """
+        label = f"client {len(self.peers) + 1}"
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sockets.append(sock)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                            receive_buffer)
+        if source:
+            sock.bind((source, 0))
+        sock.setblocking(False)
+        self.transcript.add("harness", label, "connect",
+                            note=f"to {address[0]} port {address[1]}")
+        error = sock.connect_ex(address)
+
+        def connected() -> bool:
+            nonlocal error
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT)
+            if poll.poll(0):
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                return True
+            return False
+
+        deadline = Deadline(factor=self._factor())
+        while not connected():
+            if deadline.expired():
+                raise Failure("refused", "the connection was not taken: the "
+                              "queue of the listening socket is full, or "
+                              "its backlog too small")
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT)
+            poll.poll(min(200, deadline.left() * 1000))
+        if error:
+            raise Failure("refused", f"connect failed: {os.strerror(error)}")
+        peer = Peer(self, sock, label)
+        self.peers.append(peer)
+        return peer
+
+    def listen(self, backlog: int = 8) -> "Listener":
+        """A server of the harness's own, for a client under test."""
+        return Listener(self, backlog)
+
+    # -- what the kernel says -------------------------------------------------
+    def _factor(self) -> float:
+        return max((program.factor for program in self.programs),
+                   default=1.0)
+
+    def settled(self) -> bool:
+        """Whether nothing is under way on any connection."""
+        return all(peer.settled() for peer in self.peers)
+
+    def quiet_now(self, program: Program | None = None,
+                  timers: bool = False) -> bool:
+        """Whether nothing more can come without input (or a timer)."""
+        waits = self._resting(program or self.subject)
+        return waits is not None and (
+            timers or not any(wait.timed for wait in waits))
+
+    def _resting(self, program: Program) -> list[Wait] | None:
+        if not self.settled():
+            return None
+        waits = program.waits()
+        if waits is None or not self.settled():
+            return None
+        return waits
+
+    def quiet(self, program: Program | None = None) -> None:
+        """Wait until the program rests: all that was sent has been seen.
+
+        A program that has ended is at rest as well; one that waits with a
+        timer counts as resting.
+        """
+        program = program or self.subject
+        deadline = Deadline(factor=self._factor())
+        start_cpu = program.cpu_seconds()
+        pause = 0.0
+        while program.alive():
+            program.pump_input()
+            if not program.input_pending() and \
+                    self.quiet_now(program, timers=True):
+                return
+            if program.input_pending() and \
+                    self.quiet_now(program, timers=True):
+                return                      # it reads no more for now
+            self._no_spin(program, start_cpu, deadline)
+            program.pace(pause)
+            pause = min(0.005, pause * 2 + 0.0001)
+
+    def _no_spin(self, program: Program, start_cpu: float,
+                 deadline: Deadline) -> None:
+        used = program.cpu_seconds() - start_cpu
+        if used > SPIN_CPU_SECONDS * program.factor:
+            raise Failure("spin", f"the program spins: {used:.1f} s of "
+                          "processor time without coming to rest",
+                          detail=self.spin_place(program))
+        if self.task_limit and self.task_limit.exceeded():
+            raise self._too_many_tasks(program)
+        if deadline.expired():
+            raise Failure("timeout", "the program did not come to rest in "
+                          f"{deadline.seconds:.0f} s")
+
+    def _too_many_tasks(self, program: Program) -> Failure:
+        return Failure("leak", "the program made more than "
+                       f"{confine.MAX_TASKS} processes and threads; it was "
+                       "stopped there")
+
+    def spin_place(self, program: Program) -> str:
+        """Where a spinning program is, as far as the kernel tells."""
+        lines = []
+        for tid in procfs.threads(program.pid)[:4]:
+            state = procfs.thread_state(program.pid, tid)
+            lines.append(f"thread {tid} is in state {state}")
+        return "\n".join(lines)
+
+    def wait(self, ready: Callable, peer: Peer | None, what: str,
+             amount: Callable[[], str] | None = None, *,
+             poll: int = select.POLLIN, missing: bytes | None = None,
+             start: int = 0, program: Program | None = None):
+        """Wait until `ready()` is true and return its value.
+
+        `what` says what was missing when it can't become true any more; a
+        `{}` in it is replaced by `amount()`.
+        """
+        program = program or self.subject
+        deadline = Deadline(factor=self._factor())
+        start_cpu = None
+        pause, rounds = 0.0, 0
+        while True:
+            value = ready()
+            if value:
+                return value
+            stopped = None
+            if program is not None:
+                program.pump_input()
+                if not program.alive():
+                    if self.settled():
+                        stopped = "ended"
+                elif not program.frozen and rounds and \
+                        self.quiet_now(program):
+                    stopped = "stuck"
+                elif self.task_limit and self.task_limit.exceeded():
+                    raise self._too_many_tasks(program)
+                elif rounds > 20:
+                    used = program.cpu_seconds()
+                    start_cpu = used if start_cpu is None else start_cpu
+                    if used - start_cpu > SPIN_CPU_SECONDS * program.factor:
+                        stopped = "spin"
+            if stopped is None and deadline.expired():
+                stopped = "timeout"
+            if stopped:
+                value = ready()             # it may have come just before
+                if value:
+                    return value
+                told = what.format(amount() if amount else "")
+                raise self._gave_up(stopped, told, program, deadline,
+                                    missing, peer, start)
+            self._pace(program, peer, poll, pause)
+            pause = min(0.005, pause * 2 + 0.0001)
+            rounds += 1
+
+    @staticmethod
+    def _pace(program: Program | None, peer: Peer | None, events: int,
+              seconds: float) -> None:
+        poll = select.poll()
+        if program is not None and program._pidfd >= 0 and program.alive():
+            poll.register(program._pidfd, select.POLLIN)
+        if peer is not None and not peer.closed and peer.end is None \
+                and events:
+            poll.register(peer.sock, events)
+        poll.poll(seconds * 1000)
+
+    def _gave_up(self, stopped: str, told: str, program: Program,
+                 deadline: Deadline, missing: bytes | None,
+                 peer: Peer | None, start: int) -> Failure:
+        wrong = None
+        if missing is not None and peer is not None:
+            wrong = mismatch(missing,
+                             bytes(peer.got[start:start + len(missing)]))
+        told = told + ", " if told else ""
+        if stopped == "ended":
+            crash = self.crash_of(program)
+            if crash:
+                return Failure("crash", f"{told}{crash}", mismatch=wrong)
+            return Failure("exit", f"{told}the {program.label} has ended "
+                           f"({program.ending()})", mismatch=wrong)
+        if stopped == "stuck":
+            where = self.describe(program, program.waits() or [])
+            self.transcript.add("kernel", program.label, "rest",
+                                note=f"waits in {where}")
+            return Failure("stuck", f"{told}then the {program.label} waits "
+                           f"in {where} and nothing more can come",
+                           mismatch=wrong)
+        if stopped == "spin":
+            return Failure("spin", f"{told}the {program.label} burns "
+                           "processor time and gets no further",
+                           detail=self.spin_place(program), mismatch=wrong)
+        waits = program.waits() if program else None
+        where = f"; it is in {self.describe(program, waits)}" if waits else ""
+        return Failure("timeout", f"{told}nothing more came within "
+                       f"{deadline.seconds:.0f} s{where}", mismatch=wrong)
+
+    def describe(self, program: Program, waits: list[Wait]) -> str:
+        """What the threads wait in, with descriptors told by their use."""
+        texts = []
+        for wait in waits:
+            use = self._use_of(program, wait)
+            texts.append(f"{wait}" + (f" on {use}" if use else ""))
+        unique = list(dict.fromkeys(texts))
+        return " and ".join(unique[:3]) + (" ..." if len(unique) > 3 else "")
+
+    def _use_of(self, program: Program, wait: Wait) -> str:
+        if wait.fd is None:
+            return ""
+        target = procfs.descriptors(wait.pid).get(wait.fd, "")
+        if not target.startswith("socket:["):
+            return {0: "standard input", 1: "standard output",
+                    2: "standard error"}.get(wait.fd, target)
+        inode = int(target[8:-1])
+        for peer in self.peers:
+            row = self.diag.lookup(peer.far, peer.near)
+            if row and row.inode == inode:
+                return f"the connection with {peer.label}"
+        if any(row.inode == inode for row in self.diag.listeners()):
+            return "the listening socket"
+        return "a socket"
+
+    def crash_of(self, program: Program | None) -> str:
+        """"the server was killed by SIGPIPE", or '' if it did not crash."""
+        if program is None:
+            return ""
+        deadline = Deadline(factor=self._factor())
+        pause = 0.0
+        while program.alive() and not deadline.expired():
+            if program.waits() is not None:
+                return ""
+            program.pace(pause)
+            pause = min(0.005, pause * 2 + 0.0001)
+        ending = program.ending()
+        if ending is None or ending.signal is None or program.ended_by_harness:
+            return ""
+        why = _SIGNALS.get(ending.signal, "")
+        return f"the {program.label} was {ending}" + (f" ({why})" if why
+                                                      else "")
+
+    # -- ends ---------------------------------------------------------------
+    def wait_end(self, program: Program | None = None) -> Ending:
+        """Wait until the program ends by itself."""
+        program = program or self.subject
+        self.wait(lambda: program.ending(), None,
+                  f"the {program.label} does not end", program=program)
+        return program.ending()
+
+    def expect_exit(self, status: int, program: Program | None = None,
+                    why: str = "") -> None:
+        """The program ends by itself, with `status`."""
+        program = program or self.subject
+        ending = self.wait_end(program)
+        if ending.status == status:
+            return
+        because = f" ({why})" if why else ""
+        stderr = program.stderr.decode(errors="replace").strip()
+        detail = f"standard error: {stderr[-500:]}" if stderr else \
+            "nothing was written to standard error"
+        if ending.signal is not None:
+            raise Failure("crash", self.crash_of(program) or
+                          f"the {program.label} was {ending}", detail)
+        raise Failure("exit", f"exit status {status} is due{because}; the "
+                      f"{program.label} ended with {ending}", detail)
+
+    def end_in_order(self, program: Program | None = None,
+                     number: signal.Signals = signal.SIGTERM) -> Ending:
+        """Ask the program to end by a signal and wait until it has."""
+        program = program or self.subject
+        program.ended_by_harness = True
+        program.signal(number)
+        try:
+            return self.wait_end(program)
+        except Failure as failure:
+            raise Failure("exit", f"the {program.label} ignores "
+                          f"{number.name}: it goes on", failure.message) \
+                from None
+
+    def closing_questions(self) -> None:
+        """What is asked after every case: ended well, nothing left?"""
+        for peer in self.peers:
+            peer.close()
+        for program in self.programs:
+            self._ask_end(program)
+        self._ask_left_over()
+        for program in self.programs:
+            if program.under_valgrind:
+                self._ask_valgrind(program)
+            if program.plan:
+                self._ask_faults(program)
+
+    def _ask_end(self, program: Program) -> None:
+        if program.role == "client":
+            program.end_input()
+        served = bool(self.peers)
+        if program.alive():
+            if program.role == "client" or (
+                    self.contract.ends_alone and served
+                    and program is self.subject):
+                self.wait_end(program)
+            else:
+                self.end_in_order(program)
+        ending = program.ending()
+        if program.ended_by_harness:
+            if ending.status == 0 or ending.signal in (signal.SIGTERM,
+                                                       signal.SIGINT):
+                return
+            if ending.signal is None:
+                raise Failure("exit", f"the {program.label} ended with "
+                              f"{ending} after SIGTERM")
+        if ending.signal is not None:
+            crash = self.crash_of(program) or f"{program.label} was {ending}"
+            raise Failure("crash", crash)
+        if program.role == "server" and not self.contract.ends_alone and \
+                not getattr(program, "may_end", False):
+            raise Failure("exit", f"the {program.label} ended by itself "
+                          f"({ending}) though it should serve for ever",
+                          _stderr(program))
+
+    def _ask_left_over(self) -> None:
+        # Orphans of the program are adopted by this process (subreaper).
+        left = [pid for pid in procfs.descendants(os.getpid())
+                if pid not in [program.pid for program in self.programs]]
+        told = []
+        for pid in left:
+            facts = procfs.stat(pid)
+            if facts:
+                told.append(f"{facts.name} (pid {pid})")
+        if told:
+            raise Failure("leak", count(len(told), "process").replace(
+                "processs", "processes") + " left behind: "
+                + ", ".join(told[:5]))
+        for program in self.programs:
+            files = program.left_files()
+            if files:
+                raise Failure("leak", "files left behind in the working "
+                              "folder: " + ", ".join(files[:5]))
+
+    def _ask_valgrind(self, program: Program) -> None:
+        source = Path(self.target.source) if self.target.source else None
+        found = valgrind.findings(program.directory, source)
+        if not found:
+            return
+        first = found[0]
+        detail = "\n".join(f"{finding}\n  " + "\n  ".join(finding.stack[:8])
+                           for finding in found[:5])
+        raise Failure("leak" if first.is_leak else "memory",
+                      f"Valgrind: {first}", detail)
+
+    def _ask_faults(self, program: Program) -> None:
+        if not faults.reached(program.call_log):
+            raise HarnessError(
+                "the fault preload did not reach the program: it is linked "
+                "statically or drops LD_PRELOAD, so no fault can be provoked "
+                "in it; link it dynamically")
+        if "=" in program.plan and \
+                not any(call.injected for call in program.calls()):
+            raise HarnessError(
+                f"the planned fault {program.plan} never happened: the "
+                "program makes no such call through the C library (stdio on "
+                "a socket and raw system calls are out of reach)")
+
+    # -- giving back ---------------------------------------------------------
+    def facts(self) -> dict:
+        """What the kernel says of the last program, for the evidence."""
+        program = self.subject
+        if program is None:
+            return {}
+        facts: dict = {"argv": program.argv, "pid": program.pid}
+        ending = program.ending()
+        if ending:
+            facts["ended"] = str(ending)
+        else:
+            waits = program.waits()
+            facts["state"] = f"waits in {self.describe(program, waits)}" \
+                if waits else "running"
+            facts["descriptors"] = len(program.descriptors())
+            facts["threads"] = len(procfs.threads(program.pid))
+        return facts
+
+    def close(self) -> None:
+        """End and reap everything, close every socket, remove the files."""
+        for sock in self.sockets:
+            sock.close()
+        for program in self.programs:
+            program.close()
+        left = procfs.descendants(os.getpid())
+        if left:
+            confine.end_all(lambda: procfs.descendants(os.getpid()),
+                            self.task_limit)
+            _reap_adopted()
+        self.diag.close()
+        shutil.rmtree(self.directory, ignore_errors=False)
+
+
+def _reap_adopted() -> None:
+    """Wait for the processes that became our children by a parent's end."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _stderr(program: Program) -> str:
+    text = program.stderr.decode(errors="replace").strip()
+    return f"standard error: {text[-500:]}" if text else ""
+
+
+class Listener:
+    """A listening socket of the harness, for a client under test."""
+
+    def __init__(self, stage: Stage, backlog: int):
+        self.stage = stage
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        stage.sockets.append(self.sock)
+        self.sock.bind((LOOPBACK, 0))
+        if backlog >= 0:
+            self.sock.listen(backlog)
+        self.sock.setblocking(False)
+        self.address = self.sock.getsockname()
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    def accept(self, send_buffer: int = 0, receive_buffer: int = 0) -> Peer:
+        """The client's connection, once it is there."""
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                                 receive_buffer)
+        got: list[socket.socket] = []
+
+        def accepted() -> bool:
+            try:
+                connection, _ = self.sock.accept()
+            except BlockingIOError:
+                return False
+            got.append(connection)
+            return True
+
+        self.stage.wait(accepted, None, "the client does not connect")
+        self.stage.sockets.append(got[0])
+        if send_buffer:
+            got[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF,
+                              send_buffer)
+        label = "server" if not self.stage.peers else \
+            f"server, connection {len(self.stage.peers) + 1}"
+        peer = Peer(self.stage, got[0], label)
+        self.stage.peers.append(peer)
+        self.stage.transcript.add("program", peer.label, "connect")
+        return peer
+
+    def nobody(self) -> None:
+        """No connection waits here."""
+        try:
+            self.sock.accept()[0].close()
+        except BlockingIOError:
+            return
+        raise Failure("output", "the client made a connection where none "
+                      "was due")
+
+
+_SIGNALS = {
+    signal.SIGSEGV: "it used memory that is not its own",
+    signal.SIGPIPE: "it wrote to a connection that the peer had closed, "
+                    "and the default action of SIGPIPE ends the process",
+    signal.SIGABRT: "abort(), often the C library's check of the heap or of "
+                    "a buffer's size",
+    signal.SIGXFSZ: "it wrote more output than the limit of "
+                    f"{confine.MAX_FILE_BYTES >> 20} MiB allows",
+    signal.SIGXCPU: "it used more processor time than the limit allows",
+    signal.SIGALRM: "its own alarm() went off without a handler",
+    signal.SIGFPE: "an arithmetic fault, such as a division by zero",
+    signal.SIGBUS: "a bad address",
+    signal.SIGILL: "an illegal instruction",
+}

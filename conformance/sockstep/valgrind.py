@@ -1,0 +1,87 @@
+"""Valgrind: how a program is run under it, and what it found.
+
+Valgrind's XML is read, not its exit status: a server that is ended by SIGTERM
+exits with 143 whatever was found.  A log that is missing or cut is an error
+of the harness, never a pass.  Source: valgrind(1), Valgrind's
+docs/internals/xml-output-protocol4.txt.
+"""
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+from .failure import HarnessError
+
+_LEAKS = "Leak_"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One error that Valgrind reports."""
+
+    kind: str                   # Leak_DefinitelyLost, InvalidRead ...
+    what: str                   # Valgrind's own sentence
+    place: str                  # "server.c:42 in serve()", or ''
+    stack: tuple[str, ...]
+
+    @property
+    def is_leak(self) -> bool:
+        return self.kind.startswith(_LEAKS)
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.place})" if self.place else self.what
+
+
+def command(directory: Path) -> list[str]:
+    """The words that stand before a program's own command."""
+    return ["valgrind", "--quiet", "--leak-check=full",
+            "--show-leak-kinds=definite,indirect,possible",
+            "--errors-for-leak-kinds=definite,indirect,possible",
+            "--child-silent-after-fork=yes", "--num-callers=20",
+            "--xml=yes", f"--xml-file={directory}/valgrind.%p.xml"]
+
+
+def findings(directory: Path, own: Path | None = None) -> list[Finding]:
+    """What Valgrind found in the processes that were run in `directory`.
+
+    A frame of a source file in the folder `own`, if given, is preferred for
+    the place.  Raises HarnessError when there is no complete log.
+    """
+    logs = sorted(directory.glob("valgrind.*.xml"))
+    if not logs:
+        raise HarnessError("Valgrind left no log: the program was not run "
+                           "under it")
+    found = []
+    for log in logs:
+        try:
+            root = ElementTree.parse(log).getroot()
+        except ElementTree.ParseError as error:
+            raise HarnessError(f"Valgrind's log {log.name} is cut off "
+                               f"({error}): the program was killed before "
+                               "its leaks could be counted") from error
+        found += [_finding(element, own) for element in root.iter("error")]
+    return found
+
+
+def _finding(error: ElementTree.Element, own: Path | None) -> Finding:
+    what = error.findtext("what") or error.findtext("xwhat/text") or ""
+    frames = [_frame(frame) for stack in error.findall("stack")[:1]
+              for frame in stack.findall("frame")]
+    place = ""
+    for text, folder, file in frames:
+        if file and (own is None or Path(folder or ".") == own):
+            place = text
+            break
+    if not place:
+        place = next((text for text, folder, file in frames
+                      if file and not (folder or "").startswith("./")), "")
+    return Finding(error.findtext("kind") or "", what, place,
+                   tuple(text for text, _, _ in frames))
+
+
+def _frame(frame: ElementTree.Element) -> tuple[str, str | None, str | None]:
+    function = frame.findtext("fn") or "?"
+    file, line = frame.findtext("file"), frame.findtext("line")
+    text = f"{file}:{line} in {function}()" if file else f"{function}()"
+    return text, frame.findtext("dir"), file

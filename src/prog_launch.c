@@ -1,0 +1,120 @@
+/*
+ * launch - set limits that only a process can set for itself, then exec.
+ *
+ * Usage: launch [KEY=VALUE]... -- PROGRAM [ARGUMENT]...
+ *
+ *   nofile=N      descriptors                     RLIMIT_NOFILE
+ *   fsize=BYTES   size of a written file          RLIMIT_FSIZE
+ *   cpu=SECONDS   processor time                  RLIMIT_CPU
+ *   as=BYTES      address space                   RLIMIT_AS
+ *   hold=N        leave descriptors 3 to N-1 open on /dev/null
+ *
+ * The program gets a session of its own, default signal dispositions, an
+ * empty signal mask, and SIGKILL when the process that started it ends
+ * (prctl(2), PR_SET_PDEATHSIG): an interrupted run leaves nothing behind.
+ * The conformance runner starts every program through this one, because
+ * setting limits from outside would come too late for a program's first
+ * calls.
+ *
+ * Exit status: 125 with a message when the program can't be started,
+ * otherwise the program's own.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { EXIT_LAUNCH = 125 };
+
+static void die(const char *what, const char *which)
+{
+    fprintf(stderr, "launch: %s %s: %s\n", what, which, strerror(errno));
+    exit(EXIT_LAUNCH);
+}
+
+static unsigned long long number(const char *text)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0) {
+        errno = EINVAL;
+        die("not a number:", text);
+    }
+    return value;
+}
+
+static void limit(int resource, const char *value)
+{
+    rlim_t amount = (rlim_t)number(value);
+    /* The hard limit of RLIMIT_CPU lies a little higher: SIGXCPU comes first
+     * and can be told apart from SIGKILL. */
+    struct rlimit limits = {amount, amount + (resource == RLIMIT_CPU ? 2 : 0)};
+    if (setrlimit(resource, &limits) == -1)
+        die("setrlimit", value);
+}
+
+static void hold(const char *value)
+{
+    int last = (int)number(value) - 1;
+    for (int fd = open("/dev/null", O_RDONLY); fd < last; fd = dup(fd))
+        if (fd == -1)
+            die("hold", value);
+}
+
+static void apply(char *option)
+{
+    char *value = strchr(option, '=');
+    if (value == NULL) {
+        errno = EINVAL;
+        die("not KEY=VALUE:", option);
+    }
+    *value++ = '\0';
+    if (strcmp(option, "nofile") == 0)
+        limit(RLIMIT_NOFILE, value);
+    else if (strcmp(option, "fsize") == 0)
+        limit(RLIMIT_FSIZE, value);
+    else if (strcmp(option, "cpu") == 0)
+        limit(RLIMIT_CPU, value);
+    else if (strcmp(option, "as") == 0)
+        limit(RLIMIT_AS, value);
+    else if (strcmp(option, "hold") == 0)
+        hold(value);
+    else {
+        errno = EINVAL;
+        die("unknown key:", option);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    pid_t starter = getppid();
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
+        die("prctl", "PR_SET_PDEATHSIG");
+    if (getppid() != starter) /* It ended before the line above. */
+        return EXIT_LAUNCH;
+
+    setsid(); /* Best effort: fails only for one that leads a group already. */
+    for (int which = 1; which < NSIG; which++)
+        signal(which, SIG_DFL); /* Fails for SIGKILL and SIGSTOP only. */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+
+    int next = 1;
+    while (next < argc && strcmp(argv[next], "--") != 0)
+        apply(argv[next++]);
+    if (next + 1 >= argc) {
+        fprintf(stderr, "usage: launch [KEY=VALUE]... -- PROGRAM "
+                        "[ARGUMENT]...\n");
+        return EXIT_LAUNCH;
+    }
+    execvp(argv[next + 1], argv + next + 1);
+    die("exec", argv[next + 1]);
+}
