@@ -1,0 +1,29 @@
+"""The single-shot echo server of document 001, part I, in its own calls.
+
+Usage: echo_server_once.py [HOST [PORT]]
+
+It serves one client, echoes what one recv() brings, and ends.  The address
+can be chosen (port 0: the kernel chooses); all else is as in the document:
+the same calls, in the same order, with the same sizes and the same faults.
+"""
+import socket
+import sys
+
+HOST = sys.argv[1] if len(sys.argv) > 1 else ""
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 8080
+
+
+def main() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind((HOST, PORT))
+        listener.listen(1)
+        connection, _client = listener.accept()
+        message = connection.recv(1024)
+        print(message.decode())
+        connection.sendall(message)
+        connection.close()
+        listener.close()
+
+
+if __name__ == "__main__":
+    main()
