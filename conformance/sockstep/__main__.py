@@ -1,0 +1,93 @@
+"""``python3 -m sockstep COMMAND``: what the Makefile's commands call."""
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from . import check, confine, difference, explain, procfs, prove, selection
+from .build import BuildError
+from .contract import LessonError, load_lessons
+from .console import Console
+from .mutants import MutantError
+from .selection import NoMatch
+
+ROOT = Path(__file__).resolve().parents[2]
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sockstep")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    one = commands.add_parser("check", help="judge programs")
+    for name in ("lesson", "role", "step", "case", "submission", "out"):
+        one.add_argument(f"--{name}")
+    one.add_argument("--leaks", choices=("yes", "no"), default="yes")
+    one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one = commands.add_parser("prove", help="judge the cases")
+    one.add_argument("--case")
+    one.add_argument("--only", choices=prove.PARTS)
+    one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one = commands.add_parser("explain", help="tell of a case")
+    one.add_argument("--case", required=True)
+
+    one = commands.add_parser("diff", help="one step beside the next")
+    for name in ("lesson", "role", "a", "b"):
+        one.add_argument(f"--{name}")
+    return parser
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) > 64:
+        raise argparse.ArgumentTypeError("a number from 0 to 64")
+    return int(text)
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    lessons = selection.lessons(load_lessons(ROOT), arguments.lesson)
+    numbers = [_number(getattr(arguments, name)) for name in "ab"]
+    colour = Console().colour
+    return max(difference.main(lesson.folder, role, *numbers, colour)
+               for lesson in lessons
+               for role in selection.role(arguments.role))
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise NoMatch(f"A and B are numbers of steps; '{text}' is none")
+    return int(text)
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whatever a killed worker leaves behind becomes a child of this process.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        if arguments.command == "check":
+            return check.main(ROOT, arguments)
+        if arguments.command == "prove":
+            return prove.main(ROOT, arguments)
+        if arguments.command == "explain":
+            return explain.main(ROOT, arguments)
+        return _diff(arguments)
+    except (NoMatch, LessonError, MutantError, BuildError) as error:
+        print(f"sockstep: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nsockstep: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        confine.end_all(lambda: procfs.descendants(os.getpid()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

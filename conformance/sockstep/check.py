@@ -1,0 +1,171 @@
+"""`make check`: judge steps, or a submission."""
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from . import procfs, run, selection, submission
+from .case import load_cases
+from .console import Console
+from .contract import Lesson, Target, load_lessons, step_target
+from .page import write_page
+from .program import Tools
+from .results import Results, environment
+from .transcript import count
+
+
+def tools(root: Path) -> Tools:
+    return Tools(root / "build/src/launch", root / "build/src/fault_preload.so")
+
+
+def main(root: Path, arguments: argparse.Namespace) -> int:
+    if not procfs.supported():
+        print("sockstep: the call numbers of this processor are not known; "
+              "x86_64 and aarch64 are", file=sys.stderr)
+        return 2
+    all_lessons = load_lessons(root)
+    cases = load_cases(run.CASES)
+    chosen = selection.lessons(all_lessons, arguments.lesson)
+    roles = selection.role(arguments.role)
+    slugs = selection.cases(cases, arguments.case)
+    if arguments.submission:
+        targets = submission.targets(root, Path(arguments.submission),
+                                     all_lessons, chosen
+                                     if arguments.lesson else [], roles)
+    else:
+        targets = [step_target(step, root) for step in
+                   selection.steps(chosen, roles, arguments.step)]
+    plan = run.Plan(targets, slugs,
+                    {lesson.name: lesson.contract for lesson in all_lessons},
+                    tools(root), arguments.leaks == "yes")
+    return judge(plan, cases, all_lessons, root, arguments)
+
+
+def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
+          arguments: argparse.Namespace) -> int:
+    """Run the plan, show it, write the report; the exit status."""
+    console = Console()
+    asked = [(cases[slug], target) for target in plan.targets
+             for slug in plan.slugs]
+    total = sum(plan.runs(entry, target) for entry, target in asked)
+    unbuilt = [run.not_built(entry, target) for entry, target in asked
+               if target.build_error and plan.applies(entry, target)]
+    if total + len(unbuilt) == 0:
+        print("sockstep: no case matches: the contract asks none of these "
+              "cases of these programs"
+              + ("" if plan.leaks else " (LEAKS=no leaves out those that "
+                 "look for leaks)"), file=sys.stderr)
+        return 2
+
+    out = Path(arguments.out) if arguments.out else root / "build/report"
+    results = Results(out / "results.json",
+                      environment(_command(arguments), arguments.jobs),
+                      cases, plan.targets, lessons)
+    tally: Counter = Counter()
+    start = time.monotonic()
+
+    def sink(record: dict) -> None:
+        results.add(record)
+        tally[record["verdict"]] += 1
+        console.progress(sum(tally.values()), total + len(unbuilt), tally,
+                         f"{record['program']} {record['case']}")
+
+    for record in unbuilt:
+        sink(record)
+    outcome = run.execute(plan, arguments.jobs, sink) if total \
+        else run.Outcome(True)
+    seconds = time.monotonic() - start
+    judged = list(results.records)
+    complete = outcome.complete and not outcome.broken and \
+        len(judged) == total + len(unbuilt)
+    for entry, target in asked:
+        if not plan.applies(entry, target) and target.cases is None:
+            results.add(run.not_asked(entry, target))
+    submitted = bool(getattr(arguments, "submission", None))
+    score = _score(judged, plan, cases, asked) if submitted else None
+    results.finish(seconds, complete, score)
+    write_page(results.as_json(), out / "index.html")
+
+    order = {slug: number for number, slug in enumerate(cases)}
+    names = [target.key for target in plan.targets]
+    judged.sort(key=lambda record: (
+        names.index(f"{record['lesson']}/{record['program']}"),
+        order[record["case"]]))
+    bad = [record for record in judged
+           if record["verdict"] in ("fail", "error")]
+    if submitted:
+        console.marks(judged, cases)
+    else:
+        console.ladder(judged, plan.targets, lessons)
+    _tell_failures(console, bad, cases, submitted)
+    _tell_end(console, judged, tally, total + len(unbuilt), seconds, outcome,
+              arguments, out)
+    if score:
+        console.line()
+        console.line(console.paint(
+            f"Score: {score['points']}/{score['of']}", "bold"))
+    if not outcome.complete:
+        return 130
+    return 0 if not bad and complete else 1
+
+
+def _score(judged: list[dict], plan: run.Plan, cases: dict,
+           asked: list) -> dict:
+    """Points of what passed, of all that is asked for and was chosen."""
+    of = sum(entry.points for entry, target in asked
+             if plan.applies(entry, target) and
+             (plan.leaks or not entry.leaks))
+    got = sum(record["points"] for record in judged
+              if record["verdict"] == "pass")
+    return {"points": got, "of": of}
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    words = ["make", "check"]
+    for name in ("lesson", "role", "step", "case", "submission"):
+        value = getattr(arguments, name, None)
+        if value:
+            words.append(f"{name.upper()}={shlex.quote(value)}")
+    if arguments.leaks == "no":
+        words.append("LEAKS=no")
+    return " ".join(words)
+
+
+def _tell_failures(console: Console, bad: list[dict], cases: dict,
+                   submitted: bool) -> None:
+    if not bad:
+        return
+    console.failure(bad[0], cases[bad[0]["case"]])
+    if len(bad) > 1 and not submitted:      # marks have told them already
+        console.line()
+        for record in bad[1:25]:
+            console.brief(record)
+        if len(bad) > 25:
+            console.line(f"... and {len(bad) - 25} more: see the report")
+
+
+def _tell_end(console: Console, judged: list[dict], tally: Counter,
+              total: int, seconds: float, outcome: run.Outcome,
+              arguments: argparse.Namespace, out: Path) -> None:
+    console.line()
+    for text in outcome.broken:
+        console.line(console.paint("the harness itself failed:", "red"))
+        console.line(text)
+    if not outcome.complete:
+        console.line(f"interrupted: {len(judged)} of {total} case runs were "
+                     "done; their results are kept")
+    if len(judged) > 20:
+        console.slowest(judged)
+    console.line(
+        f"{count(len(judged), 'case run')} in {seconds:.1f} s: "
+        + console.paint(f"{tally['pass']} pass", "green")
+        + (f", {tally['gap']} gaps as listed" if tally["gap"] else "")
+        + ", " + console.paint(f"{tally['fail']} failed",
+                               "red" if tally["fail"] else "dim")
+        + (", " + console.paint(count(tally["error"], "error"), "red")
+           if tally["error"] else ""))
+    console.line(f"report: {out}/index.html, {out}/results.json")

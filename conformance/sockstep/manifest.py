@@ -1,0 +1,145 @@
+"""program.toml: how to build and start a program in any language.
+
+The form is told in docs/contract.md.  The same file, with a list of what is
+expected, describes the null and the foreign programs that prove the runner.
+"""
+from __future__ import annotations
+
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import build, selection
+from .case import Case, applies
+from .contract import ROLES, Lesson, LessonError, Target
+
+_ROLE_KEYS = {"build", "run", "needs", "port", "gaps", "passes"}
+_PORT_MODES = ("zero", "held")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One role of a manifest."""
+
+    role: str
+    run: list[str]
+    build: list[list[str]]
+    needs: list[str]
+    port: str
+    gaps: dict[str, str]        # slug, and the reason why it fails
+    passes: dict[str, str] | None       # all else fails; None: no such list
+
+
+@dataclass(frozen=True)
+class Manifest:
+    folder: Path
+    lessons: list[str]
+    about: str
+    entries: list[Entry]
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read program.toml; a mistake in it raises LessonError."""
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except tomllib.TOMLDecodeError as error:
+        raise LessonError(f"{path}: {error}") from error
+    if unknown := set(table) - {"lesson", "lessons", "about", *ROLES}:
+        raise LessonError(f"{path}: unknown: {', '.join(sorted(unknown))}")
+    lessons = table.get("lessons", [])
+    if "lesson" in table:
+        lessons = [table["lesson"]]
+    entries = []
+    for role in ROLES:
+        if role not in table:
+            continue
+        part = table[role]
+        if unknown := set(part) - _ROLE_KEYS:
+            raise LessonError(f"{path}: [{role}]: unknown: "
+                              f"{', '.join(sorted(unknown))}")
+        command = part.get("run")
+        if not _words(command) or not command:
+            raise LessonError(f"{path}: [{role}]: 'run' must be a list of "
+                              "words, the command first")
+        if not all(_words(step) for step in part.get("build", [])):
+            raise LessonError(f"{path}: [{role}]: 'build' must be a list of "
+                              "commands, each a list of words")
+        port = part.get("port", "zero")
+        if port not in _PORT_MODES:
+            raise LessonError(f"{path}: [{role}]: 'port' must be one of "
+                              f"{', '.join(_PORT_MODES)}")
+        entries.append(Entry(role, command, part.get("build", []),
+                             part.get("needs", []), port,
+                             part.get("gaps", {}), part.get("passes")))
+    if not entries:
+        raise LessonError(f"{path}: neither [server] nor [client] is there")
+    return Manifest(path.parent, lessons, table.get("about", ""), entries)
+
+
+def _words(value) -> bool:
+    return isinstance(value, list) and \
+        all(isinstance(word, str) for word in value)
+
+
+def command_of(entry: Entry, folder: Path) -> list[str]:
+    """The command with ``./`` and ``{here}`` standing for the folder."""
+    return [str(folder / word[2:]) if word.startswith("./")
+            else word.replace("{here}", str(folder)) for word in entry.run]
+
+
+def build_entry(entry: Entry, folder: Path) -> None:
+    """Run the build commands in `folder`; raises BuildError."""
+    for need in entry.needs:
+        if not shutil.which(need):
+            raise build.BuildError(f"{need} is needed and not installed")
+    for command in entry.build:
+        build.run(command, folder)
+
+
+def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
+                     cases: dict[str, Case], kind: str) -> list[Target]:
+    """The programs of `folder`/*/program.toml with what is expected."""
+    targets = []
+    for path in sorted(folder.glob("*/program.toml")):
+        manifest = load_manifest(path)
+        copy = root / "build" / kind / path.parent.name
+        if copy.exists():
+            shutil.rmtree(copy)
+        shutil.copytree(path.parent, copy)
+        for entry in manifest.entries:
+            build_entry(entry, copy)
+            for lesson in selection.lessons(lessons,
+                                            " ".join(manifest.lessons)):
+                target = Target(
+                    lesson.name, entry.role,
+                    f"{path.parent.name}-{entry.role}",
+                    command_of(entry, copy), lesson.contract, kind=kind,
+                    source=str(copy), port_mode=entry.port)
+                target.gaps = _gaps(entry, target, lesson, cases, path)
+                targets.append(target)
+    return targets
+
+
+def _gaps(entry: Entry, target: Target, lesson: Lesson,
+          cases: dict[str, Case], path: Path) -> list[str]:
+    """The slugs that are to fail; a key may start with "03:"."""
+    asked = [slug for slug, case in cases.items()
+             if applies(case, target, lesson.contract)]
+    if entry.passes is None:
+        return _slugs(entry.gaps, lesson, cases, path)
+    passes = _slugs(entry.passes, lesson, cases, path)
+    return [slug for slug in asked if slug not in passes]
+
+
+def _slugs(listed: dict[str, str], lesson: Lesson, cases: dict[str, Case],
+           path: Path) -> list[str]:
+    found = []
+    for key in listed:
+        number, _, slug = key.rpartition(":")
+        if slug not in cases:
+            raise LessonError(f"{path}: no case is called {slug}")
+        if number in ("", lesson.number):
+            found.append(slug)
+    return found
