@@ -318,6 +318,14 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == ["index.html"]
 
 
+def test_a_page_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "index.html"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        page.write_page(sample_results.small(), path)
+    assert [one.name for one in tmp_path.iterdir()] == ["index.html"]
+
+
 def test_a_new_page_replaces_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "index.html"
     path.write_text("old")
