@@ -60,7 +60,7 @@ def _execute(plan: run.Plan, cases: dict, jobs: int,
         console.progress(len(records), total, tally,
                          f"{record['program']} {record['case']}")
 
-    outcome = run.execute(plan, jobs, sink)
+    outcome = run.execute(plan, jobs, sink) if total else run.Outcome(True)
     console.clear_progress()
     if not outcome.complete:
         raise KeyboardInterrupt
