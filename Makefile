@@ -99,7 +99,7 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
 
 # ---------------------------------------------------------------- commands
 .PHONY: help setup build build-tests check test unit harness prove explain \
-        diff format format-check analyze clean FORCE
+        diff requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
 # set-up may install the compiler that the build needs.
@@ -137,6 +137,11 @@ diff: ## One step beside the next: LESSON= ROLE= [A= B=]
 	@$(SETUP) check
 	@$(SOCKSTEP) diff $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,a,A) $(call option,b,B)
+
+requirements: ## Make docs/requirements.md anew from the cases
+	@$(SETUP) check
+	@$(SOCKSTEP) requirements >docs/requirements.md.new
+	@mv docs/requirements.md.new docs/requirements.md
 
 build: $(PROGRAMS) $(LIBRARY) $(PRELOAD) $(TOOLS) ## Build the programs
 	@:

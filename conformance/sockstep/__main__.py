@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("explain", help="tell of a case")
     one.add_argument("--case", required=True)
 
+    commands.add_parser("requirements", help="print docs/requirements.md")
+
     one = commands.add_parser("diff", help="one step beside the next")
     for name in ("lesson", "role", "a", "b"):
         one.add_argument(f"--{name}")
@@ -78,6 +80,9 @@ def main() -> int:
             return prove.main(ROOT, arguments)
         if arguments.command == "explain":
             return explain.main(ROOT, arguments)
+        if arguments.command == "requirements":
+            print(explain.requirements(ROOT))
+            return 0
         return _diff(arguments)
     except (NoMatch, LessonError, MutantError, BuildError) as error:
         print(f"sockstep: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 from . import run, selection
 from .case import Case, load_cases
 from .console import Console, _fit
+from .contract import ROLES, load_lessons
 from .mutants import load_mutants
 
 
@@ -17,6 +18,33 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     for slug in selection.cases(cases, arguments.case):
         _tell(console, root, cases[slug])
     return 0
+
+
+def requirements(root: Path) -> str:
+    """docs/requirements.md: every case, in one table for each role."""
+    lines = ["# Requirements", "",
+             "Made by `make requirements` from the cases; do not edit. "
+             "`make explain CASE=..`", "tells more of each: why it matters, "
+             "hints, how to see it by hand.", ""]
+    cases = load_cases(run.CASES).values()
+    mutants = [mutant.case for mutant in load_mutants(root)]
+    for role in ROLES:
+        mine = [entry for entry in cases if entry.role == role]
+        lines += [f"## Of a {role}: {len(mine)} cases", "",
+                  "| case | level | requirement | source | asked of | "
+                  "mutants |", "| --- | --- | --- | --- | --- | --- |"]
+        for entry in mine:
+            lines.append(
+                f"| `{entry.slug}` | {entry.level} | {entry.requirement} | "
+                f"{entry.source} | {_asked_of(root, entry)} | "
+                f"{mutants.count(entry.slug)} |".replace("\n", " "))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _asked_of(root: Path, entry: Case) -> str:
+    return ", ".join(lesson.number for lesson in load_lessons(root)
+                     if entry.asked_by(lesson.contract))
 
 
 def _tell(console: Console, root: Path, entry: Case) -> None:

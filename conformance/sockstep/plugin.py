@@ -173,6 +173,8 @@ def _evidence(stage: Stage, gathered: list) -> dict:
                 evidence["faults"] = program.plan
                 evidence["calls"] = [str(entry)
                                      for entry in program.calls()[-40:]]
+        if stage.findings:
+            evidence["valgrind"] = stage.findings
         evidence["transcript"] = stage.transcript.as_json()
 
     _try(gather, gathered)

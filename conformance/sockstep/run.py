@@ -84,7 +84,7 @@ def record_of(entry: Case, target: Target, seconds: float, errors: list,
             wrong = first.mismatch.as_json() if first.mismatch else None
         else:
             verdict, kind = "error", "harness"
-            message = f"{type(first).__name__}: {first}"
+            message = f"{type(first).__name__}: {first}".split("\n")[0]
             detail = describe_error(first)
         for other in errors[1:]:
             if isinstance(other, Failure):

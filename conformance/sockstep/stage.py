@@ -46,6 +46,7 @@ class Stage:
         self.programs: list[Program] = []
         self.peers: list[Peer] = []
         self.sockets: list[socket.socket] = []
+        self.findings: list[str] = []       # Valgrind's
         self.flood_limit = 64 << 20
         self._count = 0
         directory.mkdir(parents=True)
@@ -457,11 +458,11 @@ class Stage:
         found = valgrind.findings(program.directory, source)
         if not found:
             return
+        self.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
+                          for finding in found]
         first = found[0]
-        detail = "\n".join(f"{finding}\n  " + "\n  ".join(finding.stack[:8])
-                           for finding in found[:5])
         raise Failure("leak" if first.is_leak else "memory",
-                      f"Valgrind: {first}", detail)
+                      f"Valgrind: {first}", self.findings[0])
 
     def _ask_faults(self, program: Program) -> None:
         if not faults.reached(program.call_log):
