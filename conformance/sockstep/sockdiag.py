@@ -145,6 +145,14 @@ class SockDiag:
                               _NLM_F_REQUEST | _NLM_F_DUMP, bytes(48), 0)
         return rows
 
+    def everything(self) -> list[Row]:
+        """Every TCP socket of this network name space, in any state."""
+        rows = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            rows += self._ask(family, 0xfff, _NLM_F_REQUEST | _NLM_F_DUMP,
+                              bytes(48), 0)
+        return rows
+
     def with_local_port(self, port: int) -> list[Row]:
         """Every TCP socket, in any state, whose own port is `port`."""
         rows = []
@@ -170,6 +178,25 @@ class SockDiag:
             if rows:
                 return rows[0]
         return None
+
+
+    def link_settled(self, near: tuple, far: tuple) -> bool:
+        """Whether nothing is on its way between two ends on this machine.
+
+        For connections of which the harness holds neither end.
+        """
+        ends = self.lookup(near, far), self.lookup(far, near)
+        if None in ends or any(end.state == TIME_WAIT for end in ends):
+            return not any(end and end.state in (SYN_SENT, SYN_RECV,
+                                                 NEW_SYN_RECV)
+                           for end in ends)
+        for end, other in (ends, ends[::-1]):
+            if end.state in (SYN_SENT, SYN_RECV, NEW_SYN_RECV) or \
+                    end.sent > other.received:
+                return False
+            if end.state == FIN_WAIT1 and not end.unsent:
+                return False                # its FIN is still on its way
+        return True
 
 
 def _packed(address: ipaddress.IPv4Address | ipaddress.IPv6Address,

@@ -9,10 +9,12 @@ that has a timer running is given until the deadline.
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -26,6 +28,10 @@ from .program import Ending, Program, Tools
 from .transcript import Transcript, count
 
 LOOPBACK = "127.0.0.1"
+#: The documents' own programs, in Python.
+PEERS = Path(__file__).parent.parent / "peers"
+#: ``program: what: why``, as the program contract asks for.
+_COMPLAINT = re.compile(r"[^\s:][^:]*: [^:]*[^\s:][^:]*: .*\S")
 
 
 class Stage:
@@ -44,6 +50,7 @@ class Stage:
         self.diag = sockdiag.SockDiag()
         self.transcript = Transcript()
         self.programs: list[Program] = []
+        self.assistants: list[Program] = []
         self.peers: list[Peer] = []
         self.sockets: list[socket.socket] = []
         self.findings: list[str] = []       # Valgrind's
@@ -68,6 +75,23 @@ class Stage:
                           self.transcript, label=label, role=self.role,
                           task_limit=self.task_limit, **options)
         self.programs.append(program)
+        return program
+
+    def assist(self, role: str, script: str, *arguments: str) -> Program:
+        """Start one of the documents' Python programs, of the given role.
+
+        It is no program under test: it is never judged, and it is ended with
+        the stage.  All waits know of it: a program under test that rests
+        is not stuck while its assistant still has something to do.
+        """
+        label = f"the document's {role}"
+        program = Program(
+            [sys.executable, "-I", "-S", "-B", str(PEERS / script),
+             *arguments],
+            self.directory / f"assistant{len(self.assistants) + 1}",
+            self.tools, self.transcript, label=label, role=role,
+            task_limit=self.task_limit)
+        self.assistants.append(program)
         return program
 
     def wait_listening(self, program: Program) -> sockdiag.Row:
@@ -160,7 +184,21 @@ class Stage:
 
     def settled(self) -> bool:
         """Whether nothing is under way on any connection."""
-        return all(peer.settled() for peer in self.peers)
+        return all(peer.settled() for peer in self.peers) and \
+            all(self._assistant_rests(program) for program in self.assistants)
+
+    def _assistant_rests(self, program: Program) -> bool:
+        if not program.alive():
+            return True
+        program.pump_input()
+        if program.waits() is None:
+            return False
+        rows = self.diag.everything()
+        inodes = program.socket_inodes()
+        ports = {row.local[1] for row in rows if row.inode in inodes}
+        return all(self.diag.link_settled(row.local, row.remote)
+                   for row in rows if row.local[1] in ports
+                   and row.state != sockdiag.LISTEN)
 
     def quiet_now(self, program: Program | None = None,
                   timers: bool = False) -> bool:
@@ -173,7 +211,11 @@ class Stage:
         if not self.settled():
             return None
         waits = program.waits()
+        turns = _turns(program) if self.assistants else []
         if waits is None or not self.settled():
+            return None
+        # All were at rest in one moment only if this one did not run since.
+        if self.assistants and _turns(program) != turns:
             return None
         return waits
 
@@ -367,6 +409,7 @@ class Stage:
                     why: str = "") -> None:
         """The program ends by itself, with `status`."""
         program = program or self.subject
+        program.may_end = True
         ending = self.wait_end(program)
         if ending.status == status:
             return
@@ -379,6 +422,24 @@ class Stage:
                           f"the {program.label} was {ending}", detail)
         raise Failure("exit", f"exit status {status} is due{because}; the "
                       f"{program.label} ended with {ending}", detail)
+
+    def expect_complaint(self, *reasons: str,
+                         program: Program | None = None) -> None:
+        """Standard error has a line ``program: what: why``.
+
+        If `reasons` are given (texts as of strerror(3)), one must be in it.
+        """
+        program = program or self.subject
+        text = program.stderr.decode(errors="replace").strip()
+        lines = [line for line in text.splitlines() if _COMPLAINT.match(line)]
+        if not lines or reasons and not any(
+                reason in line for line in lines for reason in reasons):
+            reason = " or ".join(f'"{reason}"' for reason in reasons[:2])
+            raise Failure(
+                "output", f"the {program.label} must say on standard error "
+                "what failed and why, as in \"program: what: why\""
+                + (f", here with {reason}" if reason else ""),
+                _stderr(program) or "nothing was written to standard error")
 
     def end_in_order(self, program: Program | None = None,
                      number: signal.Signals = signal.SIGTERM) -> Ending:
@@ -437,7 +498,8 @@ class Stage:
     def _ask_left_over(self) -> None:
         # Orphans of the program are adopted by this process (subreaper).
         left = [pid for pid in procfs.descendants(os.getpid())
-                if pid not in [program.pid for program in self.programs]]
+                if pid not in [program.pid for program
+                               in self.programs + self.assistants]]
         told = []
         for pid in left:
             facts = procfs.stat(pid)
@@ -471,6 +533,7 @@ class Stage:
                 "statically or drops LD_PRELOAD, so no fault can be provoked "
                 "in it; link it dynamically")
         if "=" in program.plan and \
+                not getattr(program, "plan_may_miss", False) and \
                 not any(call.injected for call in program.calls()):
             raise HarnessError(
                 f"the planned fault {program.plan} never happened: the "
@@ -499,7 +562,7 @@ class Stage:
         """End and reap everything, close every socket, remove the files."""
         for sock in self.sockets:
             sock.close()
-        for program in self.programs:
+        for program in self.programs + self.assistants:
             program.close()
         left = procfs.descendants(os.getpid())
         if left:
@@ -517,6 +580,11 @@ def _reap_adopted() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def _turns(program: Program) -> list[str]:
+    return [procfs.turns(pid, tid) for pid in program.tree()
+            for tid in procfs.threads(pid)]
 
 
 def _stderr(program: Program) -> str:
