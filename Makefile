@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 .SECONDARY:
 .DEFAULT_GOAL := help
 
-## Variables of check, explain and diff:
+## Variables of check, explain, diff and soak:
 ##   LESSON=03        lessons, by number or name, or a list: "02 03"
 ##   ROLE=server      server or client
 ##   STEP=2           steps, by number or name, or a list
@@ -17,6 +17,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff
+##   N=200 LOAD=2     soak: so many runs, with so many busy loops beside
 ## Variables of the build:
 ##   CC=clang  CPPFLAGS=  CFLAGS=-O2  LDFLAGS=  LDLIBS=
 ##                    the compiler, and flags of yours beside those of the kit
@@ -31,7 +32,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # These reach the runner through the environment, so that no shell ever reads
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
-OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS JOBS OUT A B
+OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS JOBS OUT A B N LOAD
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -99,7 +100,7 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
 
 # ---------------------------------------------------------------- commands
 .PHONY: help setup build build-tests check test unit harness prove explain \
-        diff requirements format format-check analyze clean FORCE
+        diff soak requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
 # set-up may install the compiler that the build needs.
@@ -137,6 +138,14 @@ diff: ## One step beside the next: LESSON= ROLE= [A= B=]
 	@$(SETUP) check
 	@$(SOCKSTEP) diff $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,a,A) $(call option,b,B)
+
+soak: ## Check again and again on busy processors: N= LOAD=
+	@$(SETUP) check
+	@$(MAKE) $(PARALLEL) build
+	@$(SOCKSTEP) soak $(call option,lesson,LESSON) $(call option,role,ROLE) \
+	    $(call option,step,STEP) $(call option,case,CASE) \
+	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
+	    $(call option,n,N) $(call option,load,LOAD)
 
 requirements: ## Make docs/requirements.md anew from the cases
 	@$(SETUP) check

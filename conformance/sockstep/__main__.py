@@ -8,7 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import check, confine, difference, explain, procfs, prove, selection
+from . import check, confine, difference, explain, procfs, prove, selection, \
+    soak
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -33,6 +34,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one = commands.add_parser("soak", help="check again and again")
+    for name in ("lesson", "role", "step", "case"):
+        one.add_argument(f"--{name}")
+    one.add_argument("--leaks", choices=("yes", "no"), default="yes")
+    one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+    one.add_argument("--n", type=int, default=10)
+    one.add_argument("--load", type=_jobs, default=os.cpu_count() or 1)
 
     one = commands.add_parser("explain", help="tell of a case")
     one.add_argument("--case", required=True)
@@ -78,6 +87,8 @@ def main() -> int:
             return check.main(ROOT, arguments)
         if arguments.command == "prove":
             return prove.main(ROOT, arguments)
+        if arguments.command == "soak":
+            return soak.main(ROOT, arguments)
         if arguments.command == "explain":
             return explain.main(ROOT, arguments)
         if arguments.command == "requirements":
