@@ -5,9 +5,12 @@ empty, since a program may end between any two looks at it.
 """
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import signal
+import socket
+import struct
 from dataclasses import dataclass
 
 # Calls in which a thread may wait for ever without being woken by anything
@@ -161,6 +164,39 @@ def wait_of(pid: int, tid: int) -> Wait | None:
         timed = arguments[timeout] != 0
     fd = arguments[0] & 0x7fffffff if name in _ON_DESCRIPTOR else None
     return Wait(pid, tid, name, fd, timed)
+
+
+_SYS_PIDFD_GETFD = 438          # on every architecture: pidfd_getfd(2)
+
+
+def has_socket_timeout(wait: Wait) -> bool:
+    """Whether the socket that is waited for has a time limit of its own.
+
+    SO_RCVTIMEO and SO_SNDTIMEO (socket(7)) do not show in the call's
+    arguments: the descriptor is duplicated for a moment and asked.
+    """
+    if wait.fd is None:
+        return False
+    try:
+        pidfd = os.pidfd_open(wait.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        fd = ctypes.CDLL(None, use_errno=True).syscall(
+            _SYS_PIDFD_GETFD, pidfd, wait.fd, 0)
+    finally:
+        os.close(pidfd)
+    if fd == -1:                            # gone, or not allowed to look
+        return False
+    try:
+        with socket.socket(fileno=os.dup(fd)) as duplicate:
+            return any(any(struct.unpack("qq", duplicate.getsockopt(
+                socket.SOL_SOCKET, option, 16)))
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO))
+    except OSError:                         # no socket: it has no such limit
+        return False
+    finally:
+        os.close(fd)
 
 
 def turns(pid: int, tid: int) -> str:

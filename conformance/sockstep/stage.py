@@ -110,7 +110,8 @@ class Stage:
         stderr = program.stderr.decode(errors="replace").strip()
         ending = program.ending()
         detail = f"standard error: {stderr}" if stderr else ""
-        if ending and ending.status == 125 and stderr.startswith("launch: "):
+        if ending and ending.status == 125 and stderr.startswith(
+                ("launch: ", "fault_preload: ")):
             return HarnessError(stderr)
         if ending and ending.signal is None:
             return Failure("startup", "the server ended before it listened "
@@ -219,6 +220,12 @@ class Stage:
             return None
         return waits
 
+    def _at_rest_for_good(self, program: Program) -> bool:
+        """`quiet_now`, and no socket has a time limit set that will pass."""
+        return self.quiet_now(program) and not any(
+            procfs.has_socket_timeout(wait)
+            for wait in program.waits() or [])
+
     def quiet(self, program: Program | None = None) -> None:
         """Wait until the program rests: all that was sent has been seen.
 
@@ -291,7 +298,7 @@ class Stage:
                     if self.settled():
                         stopped = "ended"
                 elif not program.frozen and rounds and \
-                        self.quiet_now(program):
+                        self._at_rest_for_good(program):
                     stopped = "stuck"
                 elif self.task_limit and self.task_limit.exceeded():
                     raise self._too_many_tasks(program)
