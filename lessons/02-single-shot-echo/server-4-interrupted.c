@@ -1,0 +1,218 @@
+/*
+ * A single-shot echo server: one client, one message, then the program ends.
+ * The bytes go back as they come, up to the newline or the end of the stream.
+ *
+ * Run: build/lessons/02-single-shot-echo/server-4-interrupted -P 8080
+ *      and, in a second terminal, nc 127.0.0.1 8080
+ *
+ * Changed since step 3: EINTR only says that a signal came before anything was
+ * done (signal(7)), so the same call is made again.
+ *
+ * Still wrong:
+ * - A send(2) to a lost client kills the program by SIGPIPE, and nobody is
+ *   told why (5).
+ * - A start right after the last run can fail with EADDRINUSE (6).
+ * - Input after the newline is left unread, so that close(2) sends a reset,
+ *   which can destroy the reply on its way to the client (7).
+ * - SIGTERM kills the program in the middle of a reply (8).
+ * - It knows IPv4 only, stops with a standard output that is stuck, and ends
+ *   when one connection fails before it was accepted (9).
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define DEFAULT_PORT "8080"
+#define BACKLOG 1
+#define BUFFER_SIZE 1024
+
+struct options {
+    const char *host; /* NULL: every IPv4 address of this machine */
+    const char *port;
+};
+
+static const char *program = "server";
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = NULL, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg; /* "0": the kernel chooses one */
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* The addresses to bind, for freeaddrinfo(3); NULL after a complaint. */
+static struct addrinfo *resolve(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error == 0)
+        return list;
+    /* Errors of the resolver have numbers of their own, apart from errno. */
+    fprintf(stderr, "%s: resolve %s: %s\n", program,
+            options->host != NULL ? options->host : "0.0.0.0",
+            error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+    return NULL;
+}
+
+/* A listening socket, or -1 with errno; *call is the call that failed. */
+static int listen_at(const struct addrinfo *address, const char **call)
+{
+    *call = "socket";
+    int listener =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (listener == -1)
+        return -1;
+    *call = "bind";
+    int result = bind(listener, address->ai_addr, address->ai_addrlen);
+    if (result == 0) {
+        *call = "listen";
+        result = listen(listener, BACKLOG);
+    }
+    if (result == 0)
+        return listener;
+    int error = errno;
+    close(listener); /* Best effort: the first error is the one to tell. */
+    errno = error;
+    return -1;
+}
+
+/* Listens at the first address that can be had; -1 after a complaint. */
+static int open_listener(const struct options *options,
+                         const struct addrinfo *list)
+{
+    int listener = -1;
+    const char *call = "";
+    for (; list != NULL && listener == -1; list = list->ai_next)
+        listener = listen_at(list, &call);
+    if (listener == -1)
+        fprintf(stderr, "%s: %s %s port %s: %s\n", program, call,
+                options->host != NULL ? options->host : "0.0.0.0",
+                options->port, strerror(errno));
+    return listener;
+}
+
+/* Best effort: an echo does not depend on its log. */
+static void print_message(const char *data, size_t length)
+{
+    fwrite(data, 1, length, stdout);
+    fflush(stdout);
+}
+
+/* Sends every byte; -1 with errno. */
+static int send_all(int connection, const char *data, size_t length)
+{
+    size_t done = 0;
+    while (done < length) {
+        ssize_t sent = send(connection, data + done, length - done, 0);
+        if (sent == -1 && errno == EINTR)
+            continue;
+        if (sent == -1)
+            return -1;
+        done += (size_t)sent;
+    }
+    return 0;
+}
+
+/* Sends back one message; -1 after a complaint. */
+static int echo(int connection)
+{
+    char buffer[BUFFER_SIZE];
+    bool ended = false;
+    while (!ended) {
+        ssize_t got = recv(connection, buffer, sizeof(buffer), 0);
+        if (got == -1 && errno == EINTR)
+            continue;
+        if (got == -1) {
+            complain("recv");
+            return -1;
+        }
+        if (got == 0)
+            return 0; /* The client has sent its last byte. */
+        const char *newline = memchr(buffer, '\n', (size_t)got);
+        ended = newline != NULL;
+        size_t length = ended ? (size_t)(newline - buffer) + 1 : (size_t)got;
+        print_message(buffer, length);
+        if (send_all(connection, buffer, length) == -1) {
+            complain("send");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Serves one client; -1 after a complaint. */
+static int serve(int listener)
+{
+    int connection = -1;
+    while (connection == -1) {
+        connection = accept(listener, NULL, NULL);
+        if (connection == -1 && errno != EINTR) {
+            complain("accept");
+            return -1;
+        }
+    }
+    int result = echo(connection);
+    close(connection); /* Best effort: every byte has been sent or lost. */
+    return result;
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    struct addrinfo *list = resolve(&options);
+    if (list == NULL)
+        return 1;
+    int listener = open_listener(&options, list);
+    freeaddrinfo(list);
+    if (listener == -1)
+        return 1;
+    int result = serve(listener);
+    close(listener); /* Best effort: the program ends anyway. */
+    return result == 0 ? 0 : 1;
+}
