@@ -65,11 +65,12 @@ class Peer:
             f"{count(len(data), 'byte')} and then read no more",
             lambda: f"{len(data) - len(view):,}", poll=select.POLLOUT)
 
-    def send_until_blocked(self, data: bytes, least: int = 0) -> int:
+    def push(self, data: bytes) -> int:
         """Send without reading until the program takes no more.
 
-        Returns the bytes that the kernel took.  Fails if all of `data` was
-        taken (it must be larger than both ends' buffers).
+        Returns the bytes that the kernel took, which are all of `data` if
+        that is not larger than both ends' buffers or if the program stores
+        what it can't send.
         """
         offset = 0
 
@@ -86,12 +87,21 @@ class Peer:
                 offset += number
             return True
 
-        self.stage.wait(stuffed, self, "the program neither took more nor "
-                        "came to rest", poll=0)
+        self.stage.wait(stuffed, self, "nobody reads the answers, and the "
+                        "program neither takes more nor comes to rest",
+                        poll=0)
+        return offset
+
+    def send_until_blocked(self, data: bytes) -> int:
+        """As `push`, but fails if the program never stops to take more.
+
+        `data` must be larger than both ends' buffers.
+        """
+        offset = self.push(data)
         if offset == len(data):
             raise Failure("output", f"the program swallowed all "
                           f"{count(offset, 'byte')} though nobody read its "
-                          "answers: it stores without a bound")
+                          "answers: it stores or drops them without a bound")
         return offset
 
     def half_close(self) -> None:
@@ -125,19 +135,25 @@ class Peer:
     def expect(self, data: bytes) -> None:
         """The next bytes are `data`, whatever pieces they come in."""
         start = self._taken
+        right = 0                           # bytes compared so far
 
         def complete() -> bool:
+            nonlocal right
             self._pull()
-            came = bytes(self.got[start:start + len(data)])
-            if not data.startswith(came):
-                raise Failure("wrong-bytes", "wrong bytes came back: "
-                              f"expected {shorten(data)}, got "
-                              f"{shorten(bytes(self.got[start:]))}",
-                              mismatch=mismatch(data, bytes(
-                                  self.got[start:start + len(data)])))
-            if len(came) < len(data) and self.end:
-                raise self._cut(came, data)
-            return len(came) == len(data)
+            fresh = self.got[start + right:start + len(data)]
+            if fresh != data[right:right + len(fresh)]:
+                came = bytes(self.got[start:start + len(data)])
+                wrong = mismatch(data, came)
+                where = f" from byte {wrong.offset:,} on" if wrong.offset \
+                    else ""
+                raise Failure("wrong-bytes", f"wrong bytes came back{where}: "
+                              f"expected {shorten(data[wrong.offset:])}, got "
+                              f"{shorten(came[wrong.offset:])}",
+                              mismatch=wrong)
+            right += len(fresh)
+            if right < len(data) and self.end:
+                raise self._cut(data[:right], data)
+            return right == len(data)
 
         self.stage.wait(complete, self,
                         "{} of " + count(len(data), "byte") + " came back",

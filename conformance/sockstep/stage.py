@@ -130,11 +130,12 @@ class Stage:
                        detail)
 
     def connect(self, address: tuple[str, int], receive_buffer: int = 0,
-                source: str = "") -> Peer:
+                send_buffer: int = 0, source: str = "") -> Peer:
         """A connection of the harness to `address`.
 
         `receive_buffer` (bytes, before connect) makes a peer that soon takes
-        no more; `source` is the local address to come from.
+        no more, `send_buffer` one that soon has to wait; `source` is the
+        local address to come from.
         """
         label = f"client {len(self.peers) + 1}"
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -143,6 +144,8 @@ class Stage:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                             receive_buffer)
+        if send_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         if source:
             sock.bind((source, 0))
         sock.setblocking(False)
@@ -236,7 +239,7 @@ class Stage:
         deadline = Deadline(factor=self._factor())
         start_cpu = program.cpu_seconds()
         pause = 0.0
-        while program.alive():
+        while program.alive() or not self.settled():
             program.pump_input()
             if not program.input_pending() and \
                     self.quiet_now(program, timers=True):
