@@ -12,6 +12,7 @@ One job a module:
 `stage`                 all that one case has on: programs, peers, listener
 `program`               one process under test
 `peer`                  a scripted end of a connection
+`data`                  bytes to send
 `transcript`            what happened, in order, and how to show it
 `sockdiag`, `procfs`    the kernel's own tables
 `deadline`              every time limit

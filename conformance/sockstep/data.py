@@ -1,0 +1,35 @@
+"""Bytes to send: a lost, doubled or moved byte shows at once.
+
+Letters and digits only, so that a transcript stays readable and no other
+requirement (NUL, CR, per cent signs) is tested by accident.
+"""
+from __future__ import annotations
+
+import functools
+import random
+import string
+
+_ALPHABET = (string.ascii_letters + string.digits).encode()
+_SIZE = len(_ALPHABET)
+_TWICE = _ALPHABET * 2
+
+
+@functools.lru_cache(maxsize=4)
+def pattern(size: int, seed: int = 0) -> bytes:
+    """`size` bytes, each unlike its neighbours; another `seed`, other bytes.
+
+    They are runs of the alphabet, each of which begins where chance,
+    the same in every run, has it.
+    """
+    blocks = []
+    begin = 0
+    for step in random.Random(seed).randbytes(size // _SIZE + 1):
+        # Never one less than the last: two bytes would be equal there.
+        begin = (begin + 1 + step % (_SIZE - 2)) % _SIZE
+        blocks.append(_TWICE[begin:begin + _SIZE])
+    return b"".join(blocks)[:size]
+
+
+def line(size: int, seed: int = 0) -> bytes:
+    """`size` bytes of `pattern`, the last of which is the newline."""
+    return pattern(size - 1, seed) + b"\n"
