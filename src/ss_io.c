@@ -13,6 +13,10 @@ int ss_wait(int fd, short events, const struct ss_deadline *deadline)
 {
     struct pollfd entry = {fd, events, 0};
 
+    if (fd < 0) { /* poll(2) would pass over it and wait for ever */
+        errno = EBADF;
+        return -1;
+    }
     for (;;) {
         int left_ms = ss_deadline_left_ms(deadline);
         int ready = poll(&entry, 1, left_ms);

@@ -31,7 +31,8 @@
  * events: POLLIN, POLLOUT or both. An error or a hang-up counts as ready: the
  * next call on the descriptor tells which it is.
  * deadline: NULL means no limit; one that has passed means: look, do not wait.
- * Result: 0 if ready, or -1 with ETIMEDOUT or an error of poll(2).
+ * Result: 0 if ready, or -1 with ETIMEDOUT, EBADF (fd is negative) or an error
+ * of poll(2).
  * Source: poll(2).
  */
 int ss_wait(int fd, short events, const struct ss_deadline *deadline);
@@ -63,7 +64,8 @@ int ss_recv_exact(int fd, void *buffer, size_t length_bytes,
                   const struct ss_deadline *deadline, size_t *done);
 
 /* Receives up to a delimiter, which is the last byte in the buffer then, and
- * nothing behind it. No NUL is added.
+ * nothing behind it is taken. No NUL is added, and what the buffer holds behind
+ * `*done` bytes has no meaning.
  * Result: 0 if the delimiter is there, or -1 with errno: ENODATA if the stream
  * ended first (a last line without its newline is in the buffer), EMSGSIZE if
  * the buffer is full without a delimiter.
