@@ -11,7 +11,8 @@ from pathlib import Path
 
 PLAN_VARIABLE = "SOCKSTEP_FAULTS"
 LOG_VARIABLE = "SOCKSTEP_CALLS"
-_LINE = re.compile(r"^(\d+) (\d+) (\w+) (\S+) (.*)$")
+_LINE = re.compile(r"^(\d+) \d+ (\w+) (\d+) (.*)$")
+_SIGNAL = re.compile(r"^(\d+) \d+ inject - (.*)$")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ def calls(log: Path) -> list[Call]:
         return []
     found = []
     for line in log.read_text(errors="replace").splitlines():
-        match = _LINE.match(line)
-        if match and match.group(3) != "reached":
-            pid, _tid, cls, number, text = match.groups()
+        if match := _LINE.match(line):
+            pid, cls, number, text = match.groups()
             found.append(Call(int(pid), cls, int(number), text,
                               "[injected" in text))
+        elif match := _SIGNAL.match(line):  # a call that it may well end
+            found.append(Call(int(match[1]), "inject", 0, match[2], True))
     return found

@@ -7,9 +7,12 @@ is blocked in, and no clock is asked.
 from __future__ import annotations
 
 import errno
+import fcntl
 import select
 import socket
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING
 
 from . import sockdiag
@@ -36,6 +39,10 @@ class Peer:
         self.closed = False
         self._taken = 0                     # bytes of `got` already expected
         sock.setblocking(False)
+        # What is sent is on its way at once (Nagle's algorithm would hold it
+        # back), and what comes is acknowledged at once: tcp(7).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._acknowledge()
         self.near = sock.getsockname()[:2]
         self.far = sock.getpeername()[:2]
 
@@ -181,6 +188,11 @@ class Peer:
         self.stage.wait(over, self, "the connection was kept open")
         return bytes(self.got[self._taken:])
 
+    def ended(self) -> bool:
+        """Whether the stream has ended by now, orderly or not."""
+        self._pull()
+        return self.end is not None or self.closed
+
     def expect_silence(self) -> None:
         """Nothing comes: the program is at rest and its queue empty."""
         self.stage.quiet()
@@ -197,7 +209,27 @@ class Peer:
         self._taken = len(self.got)
         return fresh
 
+    def taken(self) -> int:
+        """How many of the bytes sent the program has read so far."""
+        row = self.stage.diag.lookup(self.far, self.near)
+        return row.received - row.receive_queue if row else 0
+
     # -- below --------------------------------------------------------------
+    def _unread(self) -> int:
+        """How many bytes wait in this end's receive queue.  tcp(7), SIOCINQ."""
+        answer = fcntl.ioctl(self.sock, termios.FIONREAD, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
+
+    def _takes_more(self) -> bool:
+        """Whether the kernel takes something to send at this moment."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what came now, and for some time what comes later."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     def _note_sent(self, data: bytes) -> None:
         self.sent += len(data)
         self.stage.transcript.add("harness", self.label, "send", data)
@@ -218,6 +250,7 @@ class Peer:
             else:
                 if data:
                     self.got += data
+                    self._acknowledge()
                     self.stage.transcript.add("program", self.label, "send",
                                               data)
                     if len(self.got) > self.stage.flood_limit:
@@ -230,10 +263,13 @@ class Peer:
 
     def _cut(self, came: bytes, data: bytes) -> Failure:
         where = f"after {len(came):,} of {count(len(data), 'byte')}"
-        crash = self.stage.crash_of(self.stage.subject)
+        program = self.stage.subject
+        crash = self.stage.crash_of(program)
         if crash:
             return Failure("crash", f"{crash} {where}",
                            mismatch=mismatch(data, came))
+        if program is not None and program.ending():
+            where += f"; the {program.label} has ended ({program.ending()})"
         if self.end == "reset":
             return Failure("reset", f"the connection was reset {where}",
                            detail=_WHY_RESET, mismatch=mismatch(data, came))
@@ -259,8 +295,16 @@ class Peer:
             own = self.stage.diag.lookup(self.near, self.far)
             return row.state != sockdiag.ESTABLISHED or \
                 own is not None and own.unsent > 0
-        received, sent, unsent = sockdiag.tcp_info(self.sock)
+        received, sent, unsent, unacked = sockdiag.tcp_info(self.sock)
         if sent > row.received or row.sent > received:
+            return False
+        if (row.unsent or row.unacked) and not self._unread():
+            # There is room, and it will go.  An acknowledgement that the
+            # kernel delays, and that makes room, is sent at once by this.
+            self._acknowledge()
+            return False
+        if unsent and not row.receive_queue or \
+                unacked and not row.receive_queue and not self._takes_more():
             return False
         if self.half_closed and not unsent and row.state in (
                 sockdiag.ESTABLISHED, sockdiag.FIN_WAIT1,

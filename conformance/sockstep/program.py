@@ -165,16 +165,18 @@ class Program:
             for tid in procfs.threads(pid):
                 before.append((pid, tid, procfs.turns(pid, tid)))
                 wait = procfs.wait_of(pid, tid)
-                if wait is None:
-                    if procfs.thread_state(pid, tid) in ("Z", "X", ""):
-                        before.pop()        # it ended meanwhile
-                        continue
+                state = procfs.thread_state(pid, tid)
+                if state in ("Z", "X", ""):
+                    before.pop()            # it ended meanwhile
+                    continue
+                # A dying thread still shows the call in which it was killed.
+                if wait is None or state not in ("S", "T", "t"):
                     return None
                 found.append(wait)
         for pid, tid, turns in before:
             if procfs.turns(pid, tid) != turns:
                 return None
-        return found
+        return found or None                # none: it starts, or has ended
 
     def cpu_seconds(self) -> float:
         return sum(map(procfs.cpu_seconds, self.tree()))
@@ -215,6 +217,11 @@ class Program:
             self.pace(0.0002)
         self.frozen = True
         self.transcript.add("harness", self.label, "freeze")
+
+    def stopped(self) -> bool:
+        """Whether it is stopped, such as by a plan's ``signal:SIGSTOP``."""
+        return any(procfs.thread_state(self.pid, tid) == "T"
+                   for tid in procfs.threads(self.pid))
 
     def thaw(self) -> None:
         self.transcript.add("harness", self.label, "thaw")

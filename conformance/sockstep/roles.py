@@ -73,6 +73,53 @@ class Server:
     def thaw(self) -> None:
         self.program.thaw()
 
+    def wait_frozen(self) -> None:
+        """Wait until a ``signal:SIGSTOP`` of the plan has stopped the server.
+
+        Also returns where that can't happen any more: the server rests or
+        has ended.  `thaw` lets it go on.
+        """
+        self.stage.wait(
+            lambda: self.program.stopped() or not self.program.alive() or
+            self.stage.quiet_now(self.program, timers=True), None,
+            "the server does not come to the call that is planned",
+            program=self.program)
+        self.program.frozen = self.program.stopped()
+
+    def expect_alive(self, what: str) -> None:
+        """The server rests and goes on after `what` ("a client's reset")."""
+        self.quiet()
+        crash = self.stage.crash_of(self.program)
+        if crash:
+            raise Failure("crash", f"{crash} at {what}")
+        if not self.program.alive():
+            raise Failure("exit", f"{what} ended the server "
+                          f"({self.program.ending()})", self._stderr())
+
+    def expect_orderly_end(self, number: signal.Signals = signal.SIGTERM,
+                           when: str = "") -> None:
+        """End the server by a signal: it ends in order, with status 0."""
+        self.program.ended_by_harness = True
+        self.program.signal(number)
+        self.expect_ended(f"{number.name}{when and ' ' + when}")
+
+    def expect_ended(self, what: str) -> None:
+        """The server ends in order, with status 0, after `what` (a signal).
+        """
+        ending = self.stage.wait(
+            self.program.ending, None,
+            f"the server does not end after {what}", program=self.program)
+        if ending.signal is not None:
+            raise Failure("exit", f"exit status 0 is due after {what}; the "
+                          f"server was {ending}, which it does not handle")
+        if ending.status != 0:
+            raise Failure("exit", f"exit status 0 is due after {what}; the "
+                          f"server ended with {ending}", self._stderr())
+
+    def _stderr(self) -> str:
+        text = self.program.stderr.decode(errors="replace").strip()
+        return f"standard error: {text[-500:]}" if text else ""
+
     def expect_exit(self, status: int, why: str = "") -> None:
         self.stage.expect_exit(status, self.program, why)
 
@@ -132,8 +179,8 @@ class Client:
         program = stage.start(target.argv(host, listener.port), **options)
         return cls(stage, target, program, listener)
 
-    def accept(self, **options) -> Peer:
-        return self.listener.accept(**options)
+    def accept(self) -> Peer:
+        return self.listener.accept()
 
     def type(self, data: bytes) -> None:
         """What a person types; a line ends with its newline."""
@@ -170,6 +217,53 @@ class Client:
             raise Failure("wrong-bytes", "after the line came "
                           f"{shorten(rest)} instead of its newline alone")
         return line + rest
+
+    def echo(self, peer: Peer) -> None:
+        """Be an echo server until the client's stream ends; judge nothing.
+
+        What is to be typed and the end of input must be given before.
+        """
+        def more() -> bool:
+            peer._pull()
+            return len(peer.got) > done or peer.end is not None
+
+        done = len(peer.got)
+        while peer.end is None:
+            self.stage.wait(more, peer, "the client neither sends more nor "
+                            "ends its stream", program=self.program)
+            fresh = bytes(peer.got[done:])
+            done += len(fresh)
+            try:
+                peer.send(fresh)
+            except Failure as failure:
+                if failure.kind != "reset":
+                    raise
+                return                      # it left without its replies
+
+    def wait_frozen(self) -> None:
+        """Wait until a ``signal:STOP`` of the plan has stopped the client."""
+        self.stage.wait(self.program.stopped, None, "the client does not "
+                        "come to the call that is planned",
+                        program=self.program)
+        self.program.frozen = True
+
+    def thaw(self) -> None:
+        self.program.thaw()
+
+    def finish(self) -> None:
+        """End the input, then the connections, and wait for the end.
+
+        How the client ends its stream, and with which status, is left to
+        the cases that are about that.
+        """
+        self.end_input()
+        self.stage.wait(
+            lambda: all(peer.ended() for peer in self.stage.peers) or
+            self.stage.quiet_now(self.program, timers=True) or
+            not self.program.alive(), None, "", program=self.program)
+        for peer in self.stage.peers:
+            peer.close()
+        self.stage.wait_end(self.program)
 
     def expect_replies(self, *replies: bytes) -> None:
         """Standard output has a line ending with each reply, in order.

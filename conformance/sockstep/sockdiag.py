@@ -41,27 +41,30 @@ class Row:
     received: int = 0           # payload bytes so far (FIN counts as one)
     sent: int = 0               # payload bytes put on the wire, each once
     unsent: int = 0             # bytes that wait for the peer's window
+    unacked: int = 0            # segments, FIN included, not acknowledged yet
 
     def __str__(self) -> str:
         host, port = self.local
         return f"{STATES[self.state]} {host}:{port}"
 
 
-def parse_tcp_info(info: bytes) -> tuple[int, int, int]:
-    """(received, sent once, not yet sent) of a struct tcp_info.
+def parse_tcp_info(info: bytes) -> tuple[int, int, int, int]:
+    """(received, sent once, not yet sent, segments not yet acknowledged) of
+    a struct tcp_info.
 
     Offsets: linux/tcp.h; fields are only ever added at the end.
     """
     if len(info) < 216:
         raise OSError("this kernel's tcp_info is too old: Linux 4.19 or later"
                       " is needed")
+    unacked, = struct.unpack_from("=I", info, 24)
     received, = struct.unpack_from("=Q", info, 128)
     unsent, = struct.unpack_from("=I", info, 144)
     sent, again = struct.unpack_from("=QQ", info, 200)
-    return received, sent - again, unsent
+    return received, sent - again, unsent, unacked
 
 
-def tcp_info(sock: socket.socket) -> tuple[int, int, int]:
+def tcp_info(sock: socket.socket) -> tuple[int, int, int, int]:
     """The same of a socket of our own: tcp(7), TCP_INFO."""
     return parse_tcp_info(sock.getsockopt(socket.IPPROTO_TCP,
                                           socket.TCP_INFO, 256))
@@ -80,18 +83,19 @@ def _parse(message: bytes) -> Row:
     remote = _address(family, message[24:40])
     _expires, rqueue, wqueue, _uid, inode = struct.unpack_from(
         "=IIIII", message, 52)
-    received = sent = unsent = 0
+    received = sent = unsent = unacked = 0
     offset = 72
     while offset + 4 <= len(message):
         length, kind = struct.unpack_from("=HH", message, offset)
         if length < 4:
             break
         if kind == _INET_DIAG_INFO:
-            received, sent, unsent = parse_tcp_info(
+            received, sent, unsent, unacked = parse_tcp_info(
                 message[offset + 4:offset + length])
         offset += (length + 3) & ~3
     return Row(family, state, (local, local_port), (remote, remote_port),
-               inode, rqueue, wqueue, received, sent, unsent)
+               inode, rqueue, wqueue, received, sent, unsent,
+               unacked)
 
 
 class SockDiag:

@@ -134,8 +134,9 @@ class Stage:
         """A connection of the harness to `address`.
 
         `receive_buffer` (bytes, before connect) makes a peer that soon takes
-        no more, `send_buffer` one that soon has to wait; `source` is the
-        local address to come from.
+        no more, with the segments of an Ethernet (for the large ones of the
+        loopback the kernel grants megabytes of send buffer); `send_buffer`
+        one that soon has to wait; `source` is the local address to come from.
         """
         label = f"client {len(self.peers) + 1}"
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -144,6 +145,7 @@ class Stage:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
                             receive_buffer)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
         if send_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         if source:
@@ -177,9 +179,12 @@ class Stage:
         self.peers.append(peer)
         return peer
 
-    def listen(self, backlog: int = 8) -> "Listener":
-        """A server of the harness's own, for a client under test."""
-        return Listener(self, backlog)
+    def listen(self, backlog: int = 8, **sizes: int) -> "Listener":
+        """A server of the harness's own, for a client under test.
+
+        `backlog` -1: the port is held, but nobody listens there.
+        """
+        return Listener(self, backlog, **sizes)
 
     # -- what the kernel says -------------------------------------------------
     def _factor(self) -> float:
@@ -241,12 +246,11 @@ class Stage:
         pause = 0.0
         while program.alive() or not self.settled():
             program.pump_input()
-            if not program.input_pending() and \
-                    self.quiet_now(program, timers=True):
-                return
-            if program.input_pending() and \
-                    self.quiet_now(program, timers=True):
-                return                      # it reads no more for now
+            left = program.input_pending()
+            if self.quiet_now(program, timers=True):
+                program.pump_input()
+                if program.input_pending() == left:
+                    return                  # it has read all, or reads no more
             self._no_spin(program, start_cpu, deadline)
             program.pace(pause)
             pause = min(0.005, pause * 2 + 0.0001)
@@ -313,15 +317,26 @@ class Stage:
             if stopped is None and deadline.expired():
                 stopped = "timeout"
             if stopped:
+                before = self._progress()
+                if program is not None:
+                    program.pump_input()
                 value = ready()             # it may have come just before
                 if value:
                     return value
+                if stopped in ("stuck", "ended") and \
+                        self._progress() != before:
+                    continue                # ... or a part, with more to come
                 told = what.format(amount() if amount else "")
                 raise self._gave_up(stopped, told, program, deadline,
                                     missing, peer, start)
             self._pace(program, peer, poll, pause)
             pause = min(0.005, pause * 2 + 0.0001)
             rounds += 1
+
+    def _progress(self) -> list[tuple]:
+        """What changes whenever something came or went."""
+        return [(len(peer.got), peer.sent, peer.end) for peer in self.peers] \
+            + [(program.input_pending(),) for program in self.programs]
 
     @staticmethod
     def _pace(program: Program | None, peer: Peer | None, events: int,
@@ -603,12 +618,24 @@ def _stderr(program: Program) -> str:
 
 
 class Listener:
-    """A listening socket of the harness, for a client under test."""
+    """A listening socket of the harness, for a client under test.
 
-    def __init__(self, stage: Stage, backlog: int):
+    `receive_buffer`, `send_buffer` and `segment` are in bytes and make its
+    connections narrow.  They are set here because the kernel makes a
+    connection before anybody accepts it.
+    """
+
+    def __init__(self, stage: Stage, backlog: int, receive_buffer: int = 0,
+                 send_buffer: int = 0, segment: int = 0):
         self.stage = stage
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         stage.sockets.append(self.sock)
+        for level, option, size in (
+                (socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer),
+                (socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer),
+                (socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)):
+            if size:
+                self.sock.setsockopt(level, option, size)
         self.sock.bind((LOOPBACK, 0))
         if backlog >= 0:
             self.sock.listen(backlog)
@@ -619,11 +646,8 @@ class Listener:
     def port(self) -> int:
         return self.address[1]
 
-    def accept(self, send_buffer: int = 0, receive_buffer: int = 0) -> Peer:
+    def accept(self) -> Peer:
         """The client's connection, once it is there."""
-        if receive_buffer:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
-                                 receive_buffer)
         got: list[socket.socket] = []
 
         def accepted() -> bool:
@@ -636,9 +660,6 @@ class Listener:
 
         self.stage.wait(accepted, None, "the client does not connect")
         self.stage.sockets.append(got[0])
-        if send_buffer:
-            got[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF,
-                              send_buffer)
         label = "server" if not self.stage.peers else \
             f"server, connection {len(self.stage.peers) + 1}"
         peer = Peer(self.stage, got[0], label)
