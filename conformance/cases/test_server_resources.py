@@ -1,0 +1,259 @@
+"""Descriptors, memory, threads and processes: given back, and lacked."""
+import resource
+
+from sockstep import procfs
+from sockstep.case import case
+from sockstep.failure import Failure, mismatch
+from sockstep.transcript import count, shorten
+
+GROUP = "Resources"
+#: Clients before the first count (pools may fill) and between the two.
+CLIENTS = 20
+#: Allocations that are made to fail, one in each run.
+MOST_ALLOCATIONS = 60
+
+
+def orderly(server, number):
+    """A client that is echoed and leaves in order."""
+    peer = server.connect()
+    line = b"client number %d\n" % number
+    peer.send(line)
+    peer.expect(line)
+    peer.close()
+    server.expect_alive(f"the end of {peer.label}")
+
+
+def broken_off(server, number):
+    """A client that resets: the server meets that in recv() or in send()."""
+    peer = server.connect()
+    server.quiet()
+    in_send = number % 2
+    if in_send:
+        server.freeze()             # the bytes are read, their echo fails
+    peer.send(b"half a line")
+    if not in_send:
+        peer.expect(b"half a line")
+        server.quiet()
+    peer.reset()
+    if in_send:
+        server.thaw()
+    server.expect_alive(f"the reset of {peer.label}")
+
+
+def grown(server, client, held, noun):
+    """`held()` must have as many entries after CLIENTS more clients."""
+    for number in range(CLIENTS):
+        client(server, number)
+    before = held()
+    for number in range(CLIENTS):
+        client(server, number)
+    after = held()
+    if len(after) > len(before):
+        more = count(len(after) - len(before), noun)
+        raise Failure("leak", f"{more} more after {CLIENTS} clients have "
+                      f"left: {len(before)}, then {len(after)}",
+                      "\n".join(sorted(set(after) - set(before))[:5]))
+
+
+def descriptors(server):
+    return [f"process {pid}: descriptor {number} is {where}"
+            for pid in server.program.tree()
+            for number, where in procfs.descriptors(pid).items()]
+
+
+@case("leak/descriptors", role="server", group=GROUP, defects=(53,),
+      clients=("in-turn",), source="close(2); accept(2), EMFILE",
+      hints=["Each accept() makes a descriptor that must be given back.",
+             "Call close() on the connection when its client has left."],
+      by_hand="""ls /proc/PID/fd | wc -l, then some clients, then the same
+                 again: the number must not grow.""")
+def test_descriptors(server):
+    """When a client has left its connection's descriptor is closed.
+
+    A process has some thousand descriptors. A server that loses one for
+    each client stops to accept after so many; and the client's side never
+    sees the end of its connection.
+    """
+    grown(server, orderly, lambda: descriptors(server), "descriptor")
+
+
+@case("leak/descriptors-on-error", role="server", group=GROUP, defects=(54,),
+      clients=("in-turn",), source="close(2); recv(2), ECONNRESET",
+      hints=["A connection that failed has a descriptor all the same.",
+             "Let every way out of the function that serves a client come "
+             "by close()."],
+      by_hand="""ls /proc/PID/fd | wc -l, then some times:
+                 python3 -c 'import socket,struct as t; s=socket.socket();
+                 s.connect(("HOST", PORT)); s.send(b"x"); s.recv(1);
+                 s.setsockopt(1, 13, t.pack("ii", 1, 0)); s.close()'
+                 and count again.""")
+def test_descriptors_on_error(server):
+    """A connection that breaks off is closed like any other.
+
+    The ways out that are seldom taken are the ones that forget it.
+    """
+    grown(server, broken_off, lambda: descriptors(server), "descriptor")
+
+
+@case("leak/threads-processes", role="server", group=GROUP,
+      defects=(59, 62), clients=("in-turn",),
+      source="wait(2), NOTES: zombies; pthread_detach(3)",
+      hints=["What was started for a client must be over after it.",
+             "Call waitpid() for each child; join or detach each thread."],
+      by_hand="""ps -L --ppid PID and ps -L PID, before and after some
+                 clients: the list must not grow. A zombie shows as
+                 <defunct>.""")
+def test_threads_processes(server):
+    """When a client has left no thread and no process of it is left.
+
+    A child that nobody waits for stays in the process table as a zombie,
+    and a thread keeps its stack; both tables have an end.
+    """
+    def tasks():
+        return [f"process {pid} ({name}), thread {tid}"
+                for pid in server.program.tree()
+                if (name := getattr(procfs.stat(pid), "name", ""))
+                for tid in procfs.threads(pid)]
+
+    grown(server, orderly, tasks, "task")
+
+
+def all_answered(server):
+    """Some clients in turn; one where the server ends with its client."""
+    for number in range(1 if server.target.contract.ends_alone else 5):
+        peer = server.connect()
+        line = b"for the heap: %d\n" % number
+        peer.send(line)
+        peer.half_close()
+        peer.expect(line)
+        peer.close()
+        server.quiet()
+
+
+@case("leak/heap", role="server", group=GROUP, defects=(68, 95),
+      valgrind=True, source="malloc(3); freeaddrinfo(3)",
+      hints=["Who allocates for a client frees when the client has left.",
+             "Run the server under valgrind --leak-check=full: it names the "
+             "line that allocated."],
+      by_hand="""valgrind --leak-check=full SERVER -P PORT, some clients,
+                 then Ctrl-C: no block is "definitely lost".""")
+def test_heap(server):
+    """All memory that was allocated for a client is freed.
+
+    A server runs for months: what it loses with each client adds up until
+    the kernel kills it.
+    """
+    all_answered(server)
+
+
+@case("leak/heap-on-error", role="server", group=GROUP, defects=(68,),
+      clients=("in-turn",), valgrind=True,
+      source="malloc(3); recv(2), ECONNRESET",
+      hints=["A client that breaks off is one whose memory must be freed.",
+             "Free at one place, which every way out of the function comes "
+             "by."],
+      by_hand="""valgrind --leak-check=full SERVER -P PORT, a client that
+                 resets (see leak/descriptors-on-error), then Ctrl-C.""")
+def test_heap_on_error(server):
+    """Memory for a client that breaks off is freed like any other.
+
+    The free() at the end of a function helps nothing where an error
+    returns in its middle.
+    """
+    for number in range(4):
+        broken_off(server, number)
+
+
+@case("limit/descriptors", role="server", group=GROUP, defects=(65, 66),
+      clients=("in-turn",), source="accept(2), EMFILE and ENFILE",
+      hints=["That no descriptor is left may be over soon: it is no reason "
+             "to end.",
+             "The client stays in the queue, so accept() fails again at "
+             "once: wait a moment, 100 ms say, before the next call."],
+      by_hand="""Connect with nc and type a line. prlimit --pid PID
+                 --nofile=4: (4 is the number of the connection's
+                 descriptor). Start a second nc, end the first. The server
+                 must neither end nor burn processor time (top). prlimit
+                 --pid PID --nofile=1024: and the second nc is served.""")
+def test_descriptors_limit(server):
+    """A server that has no descriptor left waits, and then goes on.
+
+    A connection that can't be accepted stays in the queue and is served
+    when there are descriptors again. Until then the server must not end,
+    and not call accept() as fast as it can.
+    """
+    server.quiet()
+    used = procfs.descriptors(server.program.pid)
+    free = min(set(range(len(used) + 1)) - set(used))
+    first = server.connect()
+    first.send(b"the first\n")
+    first.expect(b"the first\n")
+    soft, hard = allow(server, free)        # none once the first has left
+    second = server.connect()
+    second.send(b"the second\n")
+    first.close()
+    server.expect_alive("accept() without a free descriptor (EMFILE)")
+    allow(server, soft)
+    second.expect(b"the second\n")
+
+
+def allow(server, number):
+    """Set the limit of open descriptors; the limits as they were."""
+    program = server.program
+    soft, hard = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (number, hard))
+    server.stage.transcript.add("harness", program.label, "limit",
+                                note=f"descriptors: {number}")
+    return soft, hard
+
+
+@case("limit/memory", role="server", group=GROUP, defects=(67,),
+      source="malloc(3), RETURN VALUE",
+      hints=["malloc() may return NULL.",
+             "Look at each result; say what failed and end with status 1, "
+             "or drop that client alone."],
+      by_hand="""LD_PRELOAD=build/src/fault_preload.so
+                 SOCKSTEP_FAULTS='malloc@1=ENOMEM' SERVER -P PORT
+                 with 1, then 2, then 3 ... and a client each time.""")
+def test_memory(launch_server):
+    """A server that gets no memory fails in order: it does not crash.
+
+    Each allocation fails once, in a run of its own. The client gets its
+    answer, or a part of it and the end of the stream, and never wrong bytes.
+    """
+    for number in range(1, MOST_ALLOCATIONS + 1):
+        server = launch_server(ready=False, plan=f"malloc@{number}=ENOMEM")
+        program = server.program
+        program.may_end = program.plan_may_miss = True
+        try:
+            survive(server)
+        except Failure as failure:
+            raise Failure(failure.kind, f"with allocation {number} failing: "
+                          f"{failure.message}", failure.detail,
+                          failure.mismatch) from None
+        if not any(call.injected for call in program.calls()):
+            return                          # it makes no more than these
+
+
+def survive(server):
+    """A right answer or a clean failure."""
+    line = b"memory is scarce\n"
+    program, stage = server.program, server.stage
+    try:
+        server.address = stage.wait_listening(program).local
+        peer = server.connect()
+        peer.send(line)
+        peer.half_close()
+        came = peer.until_end()
+        if not line.startswith(came):
+            raise Failure("wrong-bytes", f"wrong bytes came back: "
+                          f"{shorten(came)}", mismatch=mismatch(line, came))
+    except Failure as failure:
+        if failure.kind not in ("startup", "refused", "reset") or \
+                stage.wait_end(program).status == 0:
+            raise
+    server.done()
+    status = program.ending().status
+    if status not in (0, 1, None):
+        raise Failure("exit", "status 1 is due where it can't go on; it "
+                      f"ended with exit status {status}")
