@@ -143,6 +143,7 @@ class Peer:
         """The next bytes are `data`, whatever pieces they come in."""
         start = self._taken
         right = 0                           # bytes compared so far
+        arrived = "came back" if self.stage.role == "server" else "came"
 
         def complete() -> bool:
             nonlocal right
@@ -153,7 +154,7 @@ class Peer:
                 wrong = mismatch(data, came)
                 where = f" from byte {wrong.offset:,} on" if wrong.offset \
                     else ""
-                raise Failure("wrong-bytes", f"wrong bytes came back{where}: "
+                raise Failure("wrong-bytes", f"wrong bytes {arrived}{where}: "
                               f"expected {shorten(data[wrong.offset:])}, got "
                               f"{shorten(came[wrong.offset:])}",
                               mismatch=wrong)
@@ -163,7 +164,7 @@ class Peer:
             return right == len(data)
 
         self.stage.wait(complete, self,
-                        "{} of " + count(len(data), "byte") + " came back",
+                        "{} of " + count(len(data), "byte") + f" {arrived}",
                         lambda: f"{len(self.got) - start:,}", missing=data,
                         start=start)
         self._taken = start + len(data)
@@ -208,6 +209,16 @@ class Peer:
         fresh = bytes(self.got[self._taken:])
         self._taken = len(self.got)
         return fresh
+
+    def drain(self) -> None:
+        """Take what still comes, whatever it is, so that close sends FIN."""
+        def empty() -> bool:
+            self._pull()
+            return self.end is not None or \
+                self.stage.quiet_now(timers=True) and not self._unread()
+
+        self.stage.wait(empty, self, "its answers have no end")
+        self._taken = len(self.got)
 
     def taken(self) -> int:
         """How many of the bytes sent the program has read so far."""
@@ -289,6 +300,10 @@ class Peer:
         row = self.stage.diag.lookup(self.far, self.near)
         if row is None or row.state == sockdiag.TIME_WAIT:
             return True
+        if row.state == sockdiag.FIN_WAIT2 and not row.inode:
+            return True                     # closed: nobody is there any more
+        if row.state == sockdiag.FIN_WAIT2 and not row.inode:
+            return True         # closed, and all that was sent has come here
         if row.state in (sockdiag.SYN_RECV, sockdiag.NEW_SYN_RECV):
             return False
         if self.closed:
@@ -298,7 +313,8 @@ class Peer:
         received, sent, unsent, unacked = sockdiag.tcp_info(self.sock)
         if sent > row.received or row.sent > received:
             return False
-        if (row.unsent or row.unacked) and not self._unread():
+        ended = received > row.sent         # their FIN is here: it counts
+        if (row.unsent or row.unacked) and not ended and not self._unread():
             # There is room, and it will go.  An acknowledgement that the
             # kernel delays, and that makes room, is sent at once by this.
             self._acknowledge()
