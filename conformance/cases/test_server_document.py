@@ -1,0 +1,51 @@
+"""The documents' own clients, seen from a server."""
+from sockstep.case import case
+from sockstep.failure import Failure
+
+LINES = (b"one", b"two", b"and the last one", b"")
+#: For each kind of contract: client, what is typed, what it must print.
+CLIENTS = {
+    "one": [("echo_client_once.py", LINES[2:3], b":>and the last one\n")],
+    "many": [
+        ("echo_client_repeating.py", LINES,
+         b":>one\n:>two\n:>and the last one\n:"),
+        ("echo_client_000.py", LINES,
+         b"> b'one'\n> b'two'\n> b'and the last one'\n> ")],
+}
+
+
+@case("document/python-client", role="server", group="The document",
+      source="documents 000 and 001, the clients",
+      hints=["The documents' clients send a line without its newline, and "
+             "keep the connection open while they wait for the echo.",
+             "Send back what recv() brings at once; do not wait for the "
+             "newline or for the end of the stream."],
+      by_hand="""printf 'one\\ntwo\\n\\n' |
+                 python3 conformance/peers/echo_client_repeating.py HOST PORT
+                 (echo_client_once.py for the single-shot server)""")
+def test_python_client(server):
+    """The server serves the documents' own clients.
+
+    Those are what the readers of the documents have. They take what one
+    recv() brings for the whole answer, and leave without a half-close.
+    """
+    for number, talk in enumerate(CLIENTS[server.target.contract.messages]):
+        if number > 0:
+            server = server.again()
+        run_client(server, *talk)
+    server.done()
+
+
+def run_client(server, script, lines, output):
+    """Let a client of the documents say `lines`; it prints `output`."""
+    host, port = server.address
+    client = server.stage.assist("client", script, host, str(port))
+    client.type(b"".join(line + b"\n" for line in lines))
+    client.end_input()
+    server.stage.wait(client.ending, None, f"{script} does not end",
+                      program=server.program)
+    if client.ending().status != 0 or client.stdout != output:
+        raise Failure(
+            "output", f"{script} printed {client.stdout!r} instead of "
+            f"{output!r} and ended with {client.ending()}",
+            client.stderr.decode(errors="replace")[-500:])
