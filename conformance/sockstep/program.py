@@ -65,6 +65,8 @@ class Program:
         self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
         self.frozen = False
         self.ended_by_harness = False
+        self.may_end = False                # the case asks how it ends
+        self.plan_may_miss = False          # a sweep runs past the last call
         self._ending: Ending | None = None
         self._limit = task_limit
 
