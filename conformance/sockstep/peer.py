@@ -302,6 +302,8 @@ class Peer:
             return True
         if row.state == sockdiag.FIN_WAIT2 and not row.inode:
             return True         # closed, and all that was sent has come here
+        if row.state in (sockdiag.SYN_RECV, sockdiag.NEW_SYN_RECV):
+            return False
         if self.closed:
             own = self.stage.diag.lookup(self.near, self.far)
             return row.state != sockdiag.ESTABLISHED or \
