@@ -17,7 +17,8 @@ from dataclasses import dataclass
 # but input, a signal or a timer.  Number, name, and the index of the argument
 # that holds a timeout (None: the call has none).
 _X86_64 = {
-    0: ("read", None), 1: ("write", None), 7: ("poll", 2),
+    0: ("read", None), 1: ("write", None), 3: ("close", "always"),
+    7: ("poll", 2),
     19: ("readv", None), 20: ("writev", None), 23: ("select", 4),
     34: ("pause", None), 35: ("nanosleep", "always"),
     40: ("sendfile", None), 42: ("connect", None), 43: ("accept", None),
@@ -34,6 +35,7 @@ _X86_64 = {
     449: ("futex_waitv", 3),
 }
 _AARCH64 = {
+    57: ("close", "always"),                # it lingers: socket(7)
     63: ("read", None), 64: ("write", None), 65: ("readv", None),
     66: ("writev", None), 71: ("sendfile", None), 72: ("pselect6", 4),
     73: ("ppoll", 2), 76: ("splice", None), 22: ("epoll_pwait", 3),
@@ -53,7 +55,7 @@ _WAITING_CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(
 #: Calls whose first argument is the descriptor that is waited for.
 _ON_DESCRIPTOR = {"read", "write", "readv", "writev", "connect", "accept",
                   "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg",
-                  "recvmmsg", "sendmmsg", "fcntl", "flock"}
+                  "recvmmsg", "sendmmsg", "fcntl", "flock", "close"}
 _MINUS_ONE = (0xffffffff, 0xffffffffffffffff)
 
 
