@@ -8,11 +8,11 @@ import signal
 import socket
 
 from .contract import Target
-from .failure import Failure
+from .failure import Failure, Mismatch, mismatch
 from .peer import Peer
 from .program import Program
 from .stage import LOOPBACK, Listener, Stage
-from .transcript import shorten
+from .transcript import count, shorten
 
 
 class Server:
@@ -164,19 +164,24 @@ class Client:
     """A client under test, and the harness's server that it talks to."""
 
     def __init__(self, stage: Stage, target: Target, program: Program,
-                 listener: Listener):
+                 listener: Listener | None):
         self.stage = stage
         self.target = target
         self.program = program
-        self.listener = listener
+        self.listener = listener            # None: another's server is used
 
     @classmethod
     def launch(cls, stage: Stage, target: Target, *,
                listener: Listener | None = None, host: str = LOOPBACK,
-               **options) -> "Client":
-        """Start the client against `listener` (a new one by default)."""
-        listener = listener or stage.listen()
-        program = stage.start(target.argv(host, listener.port), **options)
+               port: int = 0, **options) -> "Client":
+        """Start the client against `listener` (a new one by default).
+
+        `port`: start it against a server there, which is not the harness's.
+        """
+        if not port:
+            listener = listener or stage.listen()
+            port = listener.port
+        program = stage.start(target.argv(host, port), **options)
         return cls(stage, target, program, listener)
 
     def accept(self) -> Peer:
@@ -240,6 +245,16 @@ class Client:
                     raise
                 return                      # it left without its replies
 
+    def reply(self, peer: Peer, *pieces: bytes) -> None:
+        """Send each piece once the client has read the one before.
+
+        A client that leaves meanwhile is sent no more.
+        """
+        for piece in pieces:
+            if self.program.alive():
+                peer.send(piece)
+                self.quiet()
+
     def wait_frozen(self) -> None:
         """Wait until a ``signal:STOP`` of the plan has stopped the client."""
         self.stage.wait(self.program.stopped, None, "the client does not "
@@ -265,6 +280,12 @@ class Client:
             peer.close()
         self.stage.wait_end(self.program)
 
+    def expect_no_output(self) -> None:
+        """Standard output is empty: there was no reply to print."""
+        if output := self.program.stdout:
+            raise Failure("output", "standard output is for replies, and "
+                          f"there was none; it holds {shorten(output)}")
+
     def expect_replies(self, *replies: bytes) -> None:
         """Standard output has a line ending with each reply, in order.
 
@@ -272,10 +293,26 @@ class Client:
         stay in its buffer until then.
         """
         output = self.program.stdout
-        lines = iter(output.split(b"\n"))
-        for reply in replies:
-            if not any(line.endswith(reply) for line in lines):
+        lines = output.split(b"\n")
+        for number, reply in enumerate(replies, start=1):
+            rest = lines
+            while rest and not rest[0].endswith(reply):
+                rest = rest[1:]
+            if not rest:
+                which = f"reply {number}" if len(replies) > 1 else "the reply"
                 raise Failure(
-                    "output", f"the reply {shorten(reply)} is not on a line "
-                    "of its own on standard output",
-                    f"standard output: {shorten(output, 400)}")
+                    "output", f"{which}, {shorten(reply)} "
+                    f"({count(len(reply), 'byte')}), is not on a line of its "
+                    "own on standard output",
+                    f"standard output: {shorten(output, 400)}",
+                    mismatch=_nearest(reply, lines))
+            lines = rest[1:]
+
+
+def _nearest(reply: bytes, lines: list[bytes]) -> Mismatch | None:
+    """Where the line that begins like `reply`, if there is one, differs."""
+    for line in lines:
+        begin = line.find(reply[:4])
+        if begin >= 0:
+            return mismatch(reply, line[begin:])
+    return None

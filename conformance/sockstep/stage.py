@@ -399,7 +399,8 @@ class Stage:
         for peer in self.peers:
             row = self.diag.lookup(peer.far, peer.near)
             if row and row.inode == inode:
-                return f"the connection with {peer.label}"
+                the = "the " if peer.label == "server" else ""
+                return f"the connection with {the}{peer.label}"
         if any(row.inode == inode for row in self.diag.listeners()):
             return "the listening socket"
         return "a socket"

@@ -1,0 +1,36 @@
+"""The documents' own servers, as partners of a client."""
+from sockstep.case import case
+from sockstep.stage import LOOPBACK
+
+#: The documents' servers, by the number of messages on one connection.
+SERVERS = {"one": ["echo_server_once.py"],
+           "many": ["echo_server_repeating.py", "echo_server_in_turn.py"]}
+
+
+@case("document/python-server", role="client", group="The document",
+      source="documents 001 and 000: the servers in Python",
+      hints=["The document's server sends back what came, as it came, and "
+             "nothing else.",
+             "It adds no newline and no length of its own: what your client "
+             "waits for must be in what it sent."],
+      by_hand="""
+      python3 conformance/peers/echo_server_in_turn.py HOST PORT
+      # in a second terminal:
+      printf 'one\\ntwo\\n' | CLIENT -H HOST -P PORT""")
+def test_python_server(stage, target, launch_client):
+    """The client talks to the document's own server.
+
+    Whoever learns from the document has that server at hand, and the C client
+    takes the place of the Python one beside it.
+    """
+    lines = [b"from C to Python", b"and back"]
+    if target.contract.messages == "one":
+        lines = lines[:1]
+    for script in SERVERS[target.contract.messages]:
+        server = stage.assist("server", script, LOOPBACK, "0")
+        port = stage.wait_listening(server).local[1]
+        client = launch_client(port=port)
+        client.type(b"".join(line + b"\n" for line in lines))
+        client.end_input()
+        client.expect_exit(0, "every line got its reply")
+        client.expect_replies(*lines)
