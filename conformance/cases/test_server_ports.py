@@ -173,6 +173,9 @@ def test_address_asked(launch_server):
     if found != ["127.0.0.2"]:
         raise Failure("call", "the server was told -H 127.0.0.2 and listens "
                       f"at {' and '.join(found) or 'no address'}")
+    peer = server.connect()
+    peer.send(b"at home\n")
+    peer.expect(b"at home\n")
 
 
 @case("port/all-interfaces", role="server", group=PORTS, options=True,
