@@ -6,6 +6,7 @@ expected, describes the null and the foreign programs that prove the runner.
 from __future__ import annotations
 
 import shutil
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,19 +84,31 @@ def _words(value) -> bool:
         all(isinstance(word, str) for word in value)
 
 
-def command_of(entry: Entry, folder: Path) -> list[str]:
-    """The command with ``./`` and ``{here}`` standing for the folder."""
-    return [str(folder / word[2:]) if word.startswith("./")
-            else word.replace("{here}", str(folder)) for word in entry.run]
+def _filled(command: list[str], folder: Path, root: Path) -> list[str]:
+    """The command with the folders and the interpreter put in."""
+    places = {"{here}": str(folder), "{kit}": str(root),
+              "{python}": sys.executable}
+    filled = []
+    for word in command:
+        for name, value in places.items():
+            word = word.replace(name, value)
+        filled.append(word)
+    return filled
 
 
-def build_entry(entry: Entry, folder: Path) -> None:
+def command_of(entry: Entry, folder: Path, root: Path) -> list[str]:
+    """The command that starts the program from any folder."""
+    return [str(folder / word[2:]) if word.startswith("./") else word
+            for word in _filled(entry.run, folder, root)]
+
+
+def build_entry(entry: Entry, folder: Path, root: Path) -> None:
     """Run the build commands in `folder`; raises BuildError."""
     for need in entry.needs:
         if not shutil.which(need):
             raise build.BuildError(f"{need} is needed and not installed")
     for command in entry.build:
-        build.run(command, folder)
+        build.run(_filled(command, folder, root), folder)
 
 
 def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
@@ -109,13 +122,13 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
             shutil.rmtree(copy)
         shutil.copytree(path.parent, copy)
         for entry in manifest.entries:
-            build_entry(entry, copy)
+            build_entry(entry, copy, root)
             for lesson in selection.lessons(lessons,
                                             " ".join(manifest.lessons)):
                 target = Target(
                     lesson.name, entry.role,
                     f"{path.parent.name}-{entry.role}",
-                    command_of(entry, copy), lesson.contract, kind=kind,
+                    command_of(entry, copy, root), lesson.contract, kind=kind,
                     source=str(copy), port_mode=entry.port)
                 target.gaps = _gaps(entry, target, lesson, cases, path)
                 targets.append(target)

@@ -91,8 +91,8 @@ def _build(root: Path, copy: Path, target: Target) -> bool:
     if path.exists():
         for entry in manifest.load_manifest(path).entries:
             if entry.role == role:
-                manifest.build_entry(entry, copy)
-                target.command = manifest.command_of(entry, copy)
+                manifest.build_entry(entry, copy, root)
+                target.command = manifest.command_of(entry, copy, root)
                 target.port_mode = entry.port
                 return True
         return False
