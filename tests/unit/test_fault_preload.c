@@ -106,7 +106,7 @@ static void run_calls(const char *plan, const char *names)
     char program[] = PROGRAM;
     char *argv[ARGUMENTS_MAX + 2] = {program};
     char paths[3][40];
-    int files[3];
+    int files[3] = {-1, -1, -1};
     int count = 1;
     pid_t child;
 

@@ -558,7 +558,7 @@ static void *trickle(void *failed)
     for (size_t i = 0; i < TEXT_BYTES; i++) {
         char byte;
 
-        if (__real_send(far, TEXT + i, 1, MSG_NOSIGNAL) != 1 ||
+        if (__real_send(far, &TEXT[i], 1, MSG_NOSIGNAL) != 1 ||
             __real_poll(&entry, 1, 10000) != 1 ||
             __real_recv(far, &byte, 1, 0) != 1) {
             *(bool *)failed = true;
