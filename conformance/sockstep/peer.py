@@ -87,7 +87,7 @@ class Peer:
                 try:
                     number = self.sock.send(data[offset:offset + _CHUNK])
                 except BlockingIOError:
-                    return self.stage.quiet_now()
+                    return self.stage.quiet_now() and not self._takes_more()
                 except (BrokenPipeError, ConnectionResetError):
                     raise self._gone(offset, len(data)) from None
                 self._note_sent(data[offset:offset + number])
