@@ -151,13 +151,14 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                                         cases, kind)
     records, broken = _execute(_plan(root, targets, lessons, slugs), cases,
                                jobs, console)
-    problems = [f"{record['program']}: {record['case']}: "
+    problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
                 f"{record['verdict']}: {record['message']}"
                 for record in records
                 if record["verdict"] not in ("pass", "gap")]
     for target in targets:
         mine = Counter(record["verdict"] for record in records
-                       if record["program"] == target.program)
+                       if f"{record['lesson']}/{record['program']}"
+                       == target.key)
         console.line(f"  {target.key:56} {mine['pass']:3} pass "
                      f"{mine['gap']:3} fail as told"
                      + (f" {mine['fail'] + mine['error']:3} otherwise"
