@@ -110,9 +110,7 @@ class Stage:
         stderr = program.stderr.decode(errors="replace").strip()
         ending = program.ending()
         detail = f"standard error: {stderr}" if stderr else ""
-        if ending and ending.status == 125 and stderr.startswith(
-                ("launch: ", "fault_preload: ")):
-            return HarnessError(stderr)
+        _not_started(program)
         if ending and ending.signal is None:
             return Failure("startup", "the server ended before it listened "
                            f"({ending})", detail)
@@ -358,6 +356,7 @@ class Stage:
                              bytes(peer.got[start:start + len(missing)]))
         told = told + ", " if told else ""
         if stopped == "ended":
+            _not_started(program)
             crash = self.crash_of(program)
             if crash:
                 return Failure("crash", f"{told}{crash}", mismatch=wrong)
@@ -439,6 +438,7 @@ class Stage:
         ending = self.wait_end(program)
         if ending.status == status:
             return
+        _not_started(program)
         because = f" ({why})" if why else ""
         stderr = program.stderr.decode(errors="replace").strip()
         detail = f"standard error: {stderr[-500:]}" if stderr else \
@@ -611,6 +611,15 @@ def _reap_adopted() -> None:
 def _turns(program: Program) -> list[str]:
     return [procfs.turns(pid, tid) for pid in program.tree()
             for tid in procfs.threads(pid)]
+
+
+def _not_started(program: Program) -> None:
+    """Raise if the kit's own launcher or preload gave up, not the program."""
+    ending = program.ending()
+    stderr = program.stderr.decode(errors="replace").strip()
+    if ending and ending.status == 125 and \
+            stderr.startswith(("launch: ", "fault_preload: ")):
+        raise HarnessError(stderr)
 
 
 def _stderr(program: Program) -> str:
