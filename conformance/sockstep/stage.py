@@ -435,11 +435,16 @@ class Stage:
         """The program ends by itself, with `status`."""
         program = program or self.subject
         program.may_end = True
-        ending = self.wait_end(program)
+        because = f" ({why})" if why else ""
+        try:
+            ending = self.wait_end(program)
+        except Failure as failure:
+            raise Failure(failure.kind, f"exit status {status} is due"
+                          f"{because}, but {failure.message}",
+                          failure.detail) from None
         if ending.status == status:
             return
         _not_started(program)
-        because = f" ({why})" if why else ""
         stderr = program.stderr.decode(errors="replace").strip()
         detail = f"standard error: {stderr[-500:]}" if stderr else \
             "nothing was written to standard error"
@@ -516,7 +521,7 @@ class Stage:
             crash = self.crash_of(program) or f"{program.label} was {ending}"
             raise Failure("crash", crash)
         if program.role == "server" and not self.contract.ends_alone and \
-                not getattr(program, "may_end", False):
+                not program.may_end:
             raise Failure("exit", f"the {program.label} ended by itself "
                           f"({ending}) though it should serve for ever",
                           _stderr(program))
@@ -559,7 +564,7 @@ class Stage:
                 "statically or drops LD_PRELOAD, so no fault can be provoked "
                 "in it; link it dynamically")
         if "=" in program.plan and \
-                not getattr(program, "plan_may_miss", False) and \
+                not program.plan_may_miss and \
                 not any(call.injected for call in program.calls()):
             raise HarnessError(
                 f"the planned fault {program.plan} never happened: the "
