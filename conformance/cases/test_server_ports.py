@@ -6,6 +6,7 @@ import re
 from sockstep import faults
 from sockstep.case import SHOULD, case
 from sockstep.failure import Failure, HarnessError
+from sockstep.transcript import count
 
 PORTS = "Ports and life cycle"
 TURNS = "Turns"
@@ -36,7 +37,7 @@ def leave_time_wait(server):
     The server's side closes first, so its port is held by TIME_WAIT.
     """
     peer = server.connect()
-    exchange(peer, b"piece")
+    server.quiet()                          # it is accepted
     server.stage.end_in_order(server.program)
     peer.until_end()
     peer.close()
@@ -57,9 +58,9 @@ def taken_by_others(server, client):
              "Set SO_REUSEADDR before bind(), in every run."],
       by_hand="""Start the server. In a second terminal:
                  nc HOST PORT
-                 and type a line. End the server with Ctrl-C, start it again
-                 at once with the same -P: bind says "Address already in
-                 use".  ss -tan 'sport = :PORT' shows TIME-WAIT.""")
+                 End the server with Ctrl-C, start it again at once with the
+                 same -P: bind says "Address already in use".
+                 ss -tan 'sport = :PORT' shows TIME-WAIT.""")
 def test_restart(launch_server):
     """A server can be started again at once on the port that it had.
 
@@ -292,7 +293,7 @@ def expect_room(server, number):
                if row.inode in server.program.socket_inodes())
     if row.receive_queue > row.send_queue:
         raise Failure("refused", f"client {number} of 5 finds no room in the "
-                      f"queue: {row.receive_queue} clients wait there, and "
+                      f"queue: {count(row.receive_queue, 'client')} there, and "
                       f"listen() was called with a backlog of "
                       f"{row.send_queue}")
 
@@ -351,6 +352,7 @@ def test_waiting_client(server):
     its end of stream with them. Nothing of that may be lost.
     """
     first = server.connect()
+    server.quiet()                          # it is accepted
     exchange(first, b"the first\n")
     second = server.connect()
     second.send(b"one that\nwaited\n")

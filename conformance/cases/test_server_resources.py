@@ -4,10 +4,12 @@ import resource
 from sockstep import procfs
 from sockstep.case import case
 from sockstep.failure import Failure, mismatch
-from sockstep.transcript import count, shorten
+from sockstep.transcript import shorten
 
 GROUP = "Resources"
-#: Clients before the first count (pools may fill) and between the two.
+#: Clients before the first count, so that pools can fill.
+WARM_UP = 10
+#: Clients between the two counts.
 CLIENTS = 20
 #: Allocations that are made to fail, one in each run.
 MOST_ALLOCATIONS = 60
@@ -40,18 +42,18 @@ def broken_off(server, number):
     server.expect_alive(f"the reset of {peer.label}")
 
 
-def grown(server, client, held, noun):
+def must_not_grow(server, client, held, nouns):
     """`held()` must have as many entries after CLIENTS more clients."""
-    for number in range(CLIENTS):
+    for number in range(WARM_UP):
         client(server, number)
     before = held()
     for number in range(CLIENTS):
         client(server, number)
     after = held()
     if len(after) > len(before):
-        more = count(len(after) - len(before), noun)
-        raise Failure("leak", f"{more} more after {CLIENTS} clients have "
-                      f"left: {len(before)}, then {len(after)}",
+        raise Failure("leak", f"{len(after) - len(before)} more {nouns} "
+                      f"after {CLIENTS} clients have left: {len(before)}, "
+                      f"then {len(after)}",
                       "\n".join(sorted(set(after) - set(before))[:5]))
 
 
@@ -74,7 +76,7 @@ def test_descriptors(server):
     each client stops to accept after so many; and the client's side never
     sees the end of its connection.
     """
-    grown(server, orderly, lambda: descriptors(server), "descriptor")
+    must_not_grow(server, orderly, lambda: descriptors(server), "descriptors")
 
 
 @case("leak/descriptors-on-error", role="server", group=GROUP, defects=(54,),
@@ -92,7 +94,8 @@ def test_descriptors_on_error(server):
 
     The ways out that are seldom taken are the ones that forget it.
     """
-    grown(server, broken_off, lambda: descriptors(server), "descriptor")
+    must_not_grow(server, broken_off, lambda: descriptors(server),
+                  "descriptors")
 
 
 @case("leak/threads-processes", role="server", group=GROUP,
@@ -109,13 +112,14 @@ def test_threads_processes(server):
     A child that nobody waits for stays in the process table as a zombie,
     and a thread keeps its stack; both tables have an end.
     """
-    def tasks():
-        return [f"process {pid} ({name}), thread {tid}"
-                for pid in server.program.tree()
-                if (name := getattr(procfs.stat(pid), "name", ""))
-                for tid in procfs.threads(pid)]
+    must_not_grow(server, orderly, lambda: tasks(server),
+                  "threads or processes")
 
-    grown(server, orderly, tasks, "task")
+
+def tasks(server):
+    return [f"process {pid}, thread {tid}"
+            + (", a zombie" if procfs.thread_state(pid, tid) == "Z" else "")
+            for pid in server.program.tree() for tid in procfs.threads(pid)]
 
 
 def all_answered(server):
@@ -192,7 +196,12 @@ def test_descriptors_limit(server):
     second = server.connect()
     second.send(b"the second\n")
     first.close()
-    server.expect_alive("accept() without a free descriptor (EMFILE)")
+    try:
+        server.expect_alive("accept() without a free descriptor (EMFILE)")
+    except Failure as failure:
+        raise Failure(failure.kind, failure.message + (
+            ": accept() fails at once as long as the client waits"
+            if failure.kind == "spin" else ""), failure.detail) from None
     allow(server, soft)
     second.expect(b"the second\n")
 
@@ -228,11 +237,17 @@ def test_memory(launch_server):
         try:
             survive(server)
         except Failure as failure:
-            raise Failure(failure.kind, f"with allocation {number} failing: "
-                          f"{failure.message}", failure.detail,
-                          failure.mismatch) from None
-        if not any(call.injected for call in program.calls()):
+            raise Failure(failure.kind, f"with allocation {number} failing "
+                          f"{failed_call(program)}: {failure.message}",
+                          failure.detail, failure.mismatch) from None
+        if not failed_call(program):
             return                          # it makes no more than these
+
+
+def failed_call(program):
+    """The allocation that failed, such as "(malloc(size=80))", or ''."""
+    return next((f"({call.text.split(' = ')[0]})" for call in program.calls()
+                 if call.injected), "")
 
 
 def survive(server):
