@@ -16,6 +16,8 @@ from .transcript import Transcript
 
 #: Bytes of standard output and error that are looked at.
 OUTPUT_BYTES = 1 << 20
+#: Bytes of the log of calls that mean a spin, well below its file's limit.
+MAX_LOG_BYTES = confine.MAX_FILE_BYTES // 4
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class Program:
     def calls(self) -> list[faults.Call]:
         """The calls that the preload logged so far."""
         return faults.calls(self.call_log)
+
+    def calls_without_end(self) -> bool:
+        """Whether the log of calls is longer than any honest run's."""
+        return bool(self.plan) and self.call_log.exists() and \
+            self.call_log.stat().st_size > MAX_LOG_BYTES
 
     def left_files(self) -> list[str]:
         """What lies in the program's working folder, relative paths."""

@@ -252,6 +252,7 @@ class Stage:
             self._no_spin(program, start_cpu, deadline)
             program.pace(pause)
             pause = min(0.005, pause * 2 + 0.0001)
+        _not_started(program)
 
     def _no_spin(self, program: Program, start_cpu: float,
                  deadline: Deadline) -> None:
@@ -260,6 +261,8 @@ class Stage:
             raise Failure("spin", f"the program spins: {used:.1f} s of "
                           "processor time without coming to rest",
                           detail=self.spin_place(program))
+        if program.calls_without_end():
+            raise _endless_calls(program)
         if self.task_limit and self.task_limit.exceeded():
             raise self._too_many_tasks(program)
         if deadline.expired():
@@ -307,6 +310,8 @@ class Stage:
                     stopped = "stuck"
                 elif self.task_limit and self.task_limit.exceeded():
                     raise self._too_many_tasks(program)
+                elif program.calls_without_end():
+                    raise _endless_calls(program)
                 elif rounds > 20:
                     used = program.cpu_seconds()
                     start_cpu = used if start_cpu is None else start_cpu
@@ -624,7 +629,16 @@ def _not_started(program: Program) -> None:
     stderr = program.stderr.decode(errors="replace").strip()
     if ending and ending.status == 125 and \
             stderr.startswith(("launch: ", "fault_preload: ")):
+        if program.calls_without_end():     # its log has no room left
+            raise _endless_calls(program)
         raise HarnessError(stderr)
+
+
+def _endless_calls(program: Program) -> Failure:
+    last = program.calls()[-3:]
+    return Failure("spin", "the program spins: it makes calls without end, "
+                   f"such as {last[-1].text}",
+                   "the last calls:\n" + "\n".join(map(str, last)))
 
 
 def _stderr(program: Program) -> str:
