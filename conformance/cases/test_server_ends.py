@@ -127,11 +127,13 @@ def test_unread_bytes(server):
     The client's kernel may throw away a reply that was not read yet when the
     reset comes.
     """
+    message = line(24_000)
     server.freeze()
-    peer = server.connect()
-    peer.send(LINE + line(20_000))
+    peer = server.connect(receive_buffer=4096)
+    peer.send(message + line(8_000))
     server.thaw()
-    peer.expect(LINE)
+    server.quiet()
+    peer.expect(message)
     peer.until_end()
     if peer.end == "reset":
         raise Failure("reset", "the connection was reset after the reply, "
