@@ -66,10 +66,15 @@ def supported() -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return ""
+    try:
+        return os.read(fd, 1 << 14).decode(errors="replace")
+    except ProcessLookupError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ which is how the runner knows that nothing is under way any more.
 """
 from __future__ import annotations
 
-import ipaddress
+import functools
 import os
 import socket
 import struct
@@ -121,7 +121,7 @@ class SockDiag:
         self._socket.send(header + request)
         rows = []
         while True:
-            answer = self._socket.recv(1 << 18)
+            answer = self._socket.recv(1 << 15)
             offset = 0
             while offset < len(answer):
                 length, kind, _flags, sequence, _pid = struct.unpack_from(
@@ -167,22 +167,11 @@ class SockDiag:
 
     def lookup(self, local: tuple, remote: tuple) -> Row | None:
         """The socket with these two ends; None when there is none."""
-        families = [socket.AF_INET, socket.AF_INET6]
-        ends = [ipaddress.ip_address(end[0]) for end in (local, remote)]
-        if ends[0].version == 6:
-            families = [socket.AF_INET6]
-        for family in families:
-            raw = [_packed(end, family) for end in ends]
-            ident = struct.pack("!HH", local[1], remote[1]) + raw[0] + \
-                raw[1] + struct.pack("=III", 0, 0xffffffff, 0xffffffff)
-            rows = self._ask(family, 0xfff, _NLM_F_REQUEST, ident,
-                             1 << (_INET_DIAG_INFO - 1))
-            # Without a match the kernel may answer with the listener.
-            rows = [row for row in rows if row.state != LISTEN]
-            if rows:
-                return rows[0]
-        return None
-
+        family, ident = _ident(local, remote)
+        rows = self._ask(family, 0xfff, _NLM_F_REQUEST, ident,
+                         1 << (_INET_DIAG_INFO - 1))
+        # Without a match the kernel may answer with the listener.
+        return rows[0] if rows and rows[0].state != LISTEN else None
 
     def link_settled(self, near: tuple, far: tuple) -> bool:
         """Whether nothing is on its way between two ends on this machine.
@@ -203,9 +192,15 @@ class SockDiag:
         return True
 
 
-def _packed(address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-            family: int) -> bytes:
-    """16 bytes for inet_diag; IPv4 in an IPv6 table is ::ffff:a.b.c.d."""
-    if family == socket.AF_INET6 and address.version == 4:
-        return bytes(10) + b"\xff\xff" + address.packed
-    return address.packed.ljust(16, b"\0")
+@functools.lru_cache(maxsize=256)
+def _ident(local: tuple, remote: tuple) -> tuple[int, bytes]:
+    """The family to ask, and a struct inet_diag_sockid.
+
+    A question about IPv4 addresses also finds the sockets of both families
+    that such a connection was made to.
+    """
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    ends = [socket.inet_pton(family, end[0]).ljust(16, b"\0")
+            for end in (local, remote)]
+    return family, struct.pack("!HH", local[1], remote[1]) + ends[0] + \
+        ends[1] + struct.pack("=III", 0, 0xffffffff, 0xffffffff)
