@@ -29,8 +29,14 @@ def test_python_server(stage, target, launch_client):
     for script in SERVERS[target.contract.messages]:
         server = stage.assist("server", script, LOOPBACK, "0")
         port = stage.wait_listening(server).local[1]
+        server.freeze()                 # who only pretends does not connect
         client = launch_client(port=port)
         client.type(b"".join(line + b"\n" for line in lines))
         client.end_input()
+        stage.wait(lambda: any(row.receive_queue for row
+                               in stage.diag.listeners()
+                               if row.local[1] == port), None,
+                   "the client does not connect")
+        server.thaw()
         client.expect_exit(0, "every line got its reply")
         client.expect_replies(*lines)

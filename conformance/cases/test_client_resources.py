@@ -14,7 +14,11 @@ def serve(client, lines):
     """An echo server for a client that is typed all `lines`."""
     client.type(b"".join(line + b"\n" for line in lines))
     client.end_input()
-    client.echo(client.accept())
+    peer = client.accept()
+    client.echo(peer)
+    if not peer.got:
+        raise Failure("end-of-stream", "the client ended its stream and had "
+                      "sent nothing of what was typed")
     client.finish()
 
 
