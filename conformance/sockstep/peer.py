@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 _CHUNK = 1 << 16
+#: Bytes that are taken before they are looked at.
+_BITE = 4 << 20
 
 
 class Peer:
@@ -246,8 +248,13 @@ class Peer:
         self.stage.transcript.add("harness", self.label, "send", data)
 
     def _pull(self) -> None:
-        """Take all that has come, and see whether the stream has ended."""
-        while self.end is None and not self.closed:
+        """Take what has come, and see whether the stream has ended.
+
+        Of bytes without end only a bite is taken, so that the caller can
+        tell at once that they are the wrong ones.
+        """
+        bite = len(self.got) + _BITE
+        while self.end is None and not self.closed and len(self.got) < bite:
             try:
                 data = self.sock.recv(_CHUNK)
             except BlockingIOError:
