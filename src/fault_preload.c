@@ -319,7 +319,6 @@ static void send_signal(struct call *call, unsigned action, int number)
         log_signal(call, action);
     }
     call->done |= action;
-    errno = call->saved; /* what a handler finds is the program's own */
     if (action == FAULT_KILL) {
         syscall(SYS_kill, getpid(), number);
     } else {

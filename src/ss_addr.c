@@ -63,12 +63,12 @@ static int unix_text(const struct sockaddr *address, socklen_t length,
     const char *path = (const char *)address + start;
     size_t size = length > start ? length - start : 0;
 
-    if (size > 0 && path[0] == '\0') { /* abstract: all of it is the name */
+    if (size > 0 && path[0] == '\0') { /* abstract */
         return print(text, size_bytes, "unix:@%.*s%s", path + 1,
                      (int)(size - 1), "");
     }
-    return print(text, size_bytes, "unix:%.*s%s", path,
-                 (int)strnlen(path, size), "");
+    /* A path ends at a NUL or with the address. */
+    return print(text, size_bytes, "unix:%.*s%s", path, (int)size, "");
 }
 
 int ss_addr_text(const struct sockaddr *address, socklen_t length, char *text,

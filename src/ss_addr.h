@@ -32,7 +32,8 @@ struct addrinfo *ss_addr_resolve(const char *host, const char *service,
                                  int type, int flags, int *resolver);
 
 /* Writes an address in numbers: `127.0.0.1:80`, `[::1]:80`, `unix:/path`,
- * `unix:@abstract`, or `unix:` for a socket without a name.
+ * `unix:@abstract` (up to a further NUL), or `unix:` for a socket without a
+ * name.
  * size_bytes: SS_ADDR_TEXT_BYTES is always enough.
  * Result: 0, or -1 with EAFNOSUPPORT (another family), EINVAL (too short for
  * its family) or ENOSPC (the text does not fit).

@@ -301,10 +301,11 @@ static struct iovec *many(void)
 
 static long call_recvmsg(void)
 {
-    struct msghdr message = {.msg_iov = three(), .msg_iovlen = 3};
+    struct iovec *vector = three();
+    struct msghdr message = {.msg_iov = vector, .msg_iovlen = 3};
     long result = recvmsg(near, &message, 0);
 
-    if (message.msg_iovlen != 3) {
+    if (message.msg_iov != vector || message.msg_iovlen != 3) {
         die("recvmsg: the message has changed");
     }
     return result;
@@ -574,6 +575,22 @@ static long call_closefrom(void)
     return 0;
 }
 
+/* Whether the log has the highest number of all descriptors. */
+static long call_log_is_highest(void)
+{
+    char path[64];
+    char target[64];
+    ssize_t length = 0;
+
+    for (int fd = 9000; fd >= 0 && length <= 0; fd--) {
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        length = readlink(path, target, sizeof(target) - 1);
+    }
+    target[length > 0 ? length : 0] = '\0';
+    errno = ERRNO_BEFORE;
+    return strstr(target, "test_fault_preload") != NULL;
+}
+
 /* A copy on every number: the log's own is among them. */
 static long call_dup2_each(void)
 {
@@ -756,7 +773,7 @@ static volatile sig_atomic_t signals;
 static void on_signal(int number)
 {
     (void)number;
-    signals++;
+    signals += errno == ERRNO_BEFORE ? 1 : 100;
     feed(far, "late!");
     errno = 0; /* a handler may do so: the kernel's interrupted call may not */
 }
@@ -868,6 +885,7 @@ static const struct {
     {"close-each", call_close_each},
     {"close_range", call_close_range},
     {"closefrom", call_closefrom},
+    {"log-is-highest", call_log_is_highest},
     {"dup2-each", call_dup2_each},
     {"dup3-each", call_dup3_each},
     {"malloc", call_malloc},

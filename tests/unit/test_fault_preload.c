@@ -27,7 +27,12 @@
 #define PRELOAD "build/src/fault_preload.so"
 #define PROGRAM "build/tests/unit/prog_calls"
 
-enum { CHILD_SECONDS = 60, ARGUMENTS_MAX = 8, TEXT_BYTES = 1 << 20 };
+enum {
+    CHILD_SECONDS = 60,
+    ARGUMENTS_MAX = 8,
+    INHERITED_MAX = 1024,
+    TEXT_BYTES = 1 << 20
+};
 
 /* What a run has left. */
 static struct {
@@ -125,8 +130,9 @@ static void run_calls(const char *plan, const char *names)
     if (child == 0) {
         dup2(files[0], STDOUT_FILENO);
         dup2(files[1], STDERR_FILENO);
-        for (int i = 0; i < 3; i++) {
-            close(files[i]);
+        /* Others come from make or a shell, say, with numbers of any size. */
+        for (int fd = 3; fd < INHERITED_MAX; fd++) {
+            close(fd);
         }
         start(plan, with.log != NULL ? with.log : paths[2], argv);
     }
@@ -585,13 +591,17 @@ static void test_log_survives(void **state)
     }
 }
 
-static void test_few_descriptors(void **state)
+static void test_log_has_the_highest_number(void **state)
 {
+    static const rlim_t limits[] = {0, 10, 64, 1024};
+
     (void)state;
-    with.descriptors = 10;
-    run_calls(NULL, "recv");
-    expect_out("recv 5 77 hello\n");
-    expect_log("recv 1 *", 1);
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        with.descriptors = limits[i];
+        run_calls(NULL, "log-is-highest recv");
+        expect_out("log-is-highest 1 77 \nrecv 5 77 hello\n");
+        expect_log("recv 1 *", 1);
+    }
 }
 
 static void test_close_of_what_is_closed(void **state)
@@ -666,15 +676,19 @@ static void test_bad_log(void **state)
 
 static void test_other_program_is_left_alone(void **state)
 {
-    char *path;
+    char *path = realpath(PROGRAM, NULL);
 
     (void)state;
+    assert_non_null(path);
     with.program = "/usr/bin/env";
     run_calls("send@1=EINTR", "send");
     expect_out("send 5 77 hello\n");
     assert_string_equal(run.log, "");
-    path = realpath(PROGRAM, NULL);
-    assert_non_null(path);
+    path[strlen(path) - 1] ^= 1; /* another one of the same length */
+    with.program = path;
+    run_calls("send@1=EINTR", "send");
+    expect_out("send 5 77 hello\n");
+    path[strlen(path) - 1] ^= 1;
     with.program = path;
     run_calls("send@1=EINTR", "send");
     expect_out("send -1 4 \n");
@@ -709,7 +723,7 @@ int main(void)
         cmocka_unit_test(test_exec_starts_anew),
         cmocka_unit_test(test_threads_count_together),
         cmocka_unit_test(test_log_survives),
-        cmocka_unit_test(test_few_descriptors),
+        cmocka_unit_test(test_log_has_the_highest_number),
         cmocka_unit_test(test_close_of_what_is_closed),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_bad_plan),
