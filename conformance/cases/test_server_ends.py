@@ -77,6 +77,7 @@ def test_spin_at_end(server):
     """
     peer = server.connect()
     peer.send(LINE[:-1])
+    peer.expect(LINE[:-1])                      # it does read its clients
     peer.half_close()
     server.quiet()
 
@@ -236,6 +237,7 @@ def test_reset_spin(launch_server):
     server.program.may_end = True               # that is another case's
     peer = server.connect()
     peer.send(LINE[:-1])
+    peer.expect(LINE[:-1])                      # it does read its clients
     server.quiet()
     peer.reset()
     server.quiet()

@@ -250,6 +250,7 @@ def test_false_ready(launch_server):
 
     Scripts and people start their clients when they see that line.
     """
+    launch_server()                     # it does listen where it can
     server = launch_server(ready=False, plan="listen@*=EADDRINUSE")
     server.quiet()
     server.program.may_end = True
