@@ -274,8 +274,8 @@ class Client:
         self.end_input()
         self.stage.wait(
             lambda: all(peer.ended() for peer in self.stage.peers) or
-            self.stage.quiet_now(self.program, timers=True) or
-            not self.program.alive(), None, "", program=self.program)
+            not self.program.alive(), None, "all was typed and answered, and "
+            "the client does not end its stream", program=self.program)
         for peer in self.stage.peers:
             peer.close()
         self.stage.wait_end(self.program)
