@@ -43,7 +43,8 @@ static unsigned long long number(const char *text)
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0) {
+    /* strtoull would take "-1" for the largest number. */
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0) {
         errno = EINVAL;
         die("not a number:", text);
     }
