@@ -12,6 +12,7 @@ from pathlib import Path
 PLAN_VARIABLE = "SOCKSTEP_FAULTS"
 LOG_VARIABLE = "SOCKSTEP_CALLS"
 _LINE = re.compile(r"^(\d+) \d+ (\w+) (\d+) (.*)$")
+_REACHED = re.compile(r"^\d+ \d+ reached - (.*)$", re.MULTILINE)
 _SIGNAL = re.compile(r"^(\d+) \d+ inject - (.*)$")
 
 
@@ -40,8 +41,18 @@ def environment(plan: str, log: Path, preload: Path) -> dict[str, str]:
 
 
 def reached(log: Path) -> bool:
-    """Whether the preload was loaded at all (a static program can't be)."""
-    return log.exists() and " reached " in log.read_text(errors="replace")
+    """Whether the program loaded the preload (a static one can't).
+
+    Those before it do not count: the kit's launcher, which comes first, and
+    Valgrind with the shell that starts it.
+    """
+    if not log.exists():
+        return False
+    names = [Path(exe).name for exe in
+             _REACHED.findall(log.read_text(errors="replace"))][1:]
+    while any(name.startswith("valgrind") for name in names):
+        names.pop(0)
+    return bool(names)
 
 
 def calls(log: Path) -> list[Call]:
