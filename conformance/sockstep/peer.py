@@ -97,8 +97,7 @@ class Peer:
             return True
 
         self.stage.wait(stuffed, self, "nobody reads the answers, and the "
-                        "program neither takes more nor comes to rest",
-                        poll=0)
+                        "program does not wait for that", poll=0)
         return offset
 
     def send_until_blocked(self, data: bytes) -> int:
