@@ -206,36 +206,48 @@ class Program:
                             note=number.name)
         self._kill(number)
 
-    def _kill(self, number: int) -> None:
-        if self._ending is None:
-            try:
+    def _kill(self, number: int, pid: int = 0) -> None:
+        """Signal the program's process, or `pid`, one of those below it."""
+        try:
+            if pid not in (0, self.pid):
+                os.kill(pid, number)
+            elif self._ending is None:
                 signal.pidfd_send_signal(self._pidfd, number)
-            except ProcessLookupError:
-                pass                        # a zombie that is not reaped yet
+        except ProcessLookupError:
+            pass                            # it ended, or waits to be reaped
 
     def freeze(self) -> None:
-        """Stop every thread: what comes now is met all at once later."""
-        self._kill(signal.SIGSTOP)
+        """Stop every thread: what comes now is met all at once later.
+
+        The threads of its children too, which may be what serves a client.
+        """
         deadline = Deadline(factor=self.factor)
-        while any(procfs.thread_state(self.pid, tid) not in "Tt"
-                  for tid in procfs.threads(self.pid)):
+        while running := self._in_states("RSDIP"):
             if not self.alive():
                 return
             if deadline.expired():
                 raise HarnessError(f"{self.label} did not stop at SIGSTOP")
+            for pid in running:
+                self._kill(signal.SIGSTOP, pid)
             self.pace(0.0002)
         self.frozen = True
         self.transcript.add("harness", self.label, "freeze")
 
     def stopped(self) -> bool:
         """Whether it is stopped, such as by a plan's ``signal:SIGSTOP``."""
-        return any(procfs.thread_state(self.pid, tid) == "T"
-                   for tid in procfs.threads(self.pid))
+        return bool(self._in_states("T"))
 
     def thaw(self) -> None:
         self.transcript.add("harness", self.label, "thaw")
         self.frozen = False
-        self._kill(signal.SIGCONT)
+        for pid in self.tree():
+            self._kill(signal.SIGCONT, pid)
+
+    def _in_states(self, states: str) -> list[int]:
+        """The processes of the tree with a thread in one of `states`."""
+        return [pid for pid in self.tree()
+                if any(procfs.thread_state(pid, tid) in tuple(states)
+                       for tid in procfs.threads(pid))]
 
     def type(self, data: bytes) -> bool:
         """Write to the program's standard input; False if nobody reads it.

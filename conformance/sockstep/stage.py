@@ -516,9 +516,14 @@ class Stage:
                 self.end_in_order(program)
         ending = program.ending()
         if program.ended_by_harness:
-            if ending.status == 0 or ending.signal in (signal.SIGTERM,
-                                                       signal.SIGINT):
+            # A handler may put what the signal did into the status, as
+            # shells do: 128 and its number.
+            asked = (signal.SIGTERM, signal.SIGINT)
+            if ending.signal in asked or ending.status in (
+                    0, *(128 + number for number in asked)):
                 return
+            if ending.signal is None and program.may_end:
+                return                      # the case has looked at it
             if ending.signal is None:
                 raise Failure("exit", f"the {program.label} ended with "
                               f"{ending} after SIGTERM")
