@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 #: Bytes that are taken before they are looked at.
 _BITE = 4 << 20
+#: So often a program with a timer wakes and takes nothing before it counts as
+#: one that takes no more.
+_RESTS = 4
 
 
 class Peer:
@@ -82,6 +85,7 @@ class Peer:
         what it can't send.
         """
         offset = 0
+        rests: set[tuple] = set()           # each time that a timer ran out
 
         def stuffed() -> bool:
             nonlocal offset
@@ -89,11 +93,16 @@ class Peer:
                 try:
                     number = self.sock.send(data[offset:offset + _CHUNK])
                 except BlockingIOError:
-                    return self.stage.quiet_now() and not self._takes_more()
+                    if not self.stage.quiet_now(timers=True) or \
+                            self._takes_more():
+                        return False
+                    rests.add(self.stage.turns())
+                    return self.stage.quiet_now() or len(rests) > _RESTS
                 except (BrokenPipeError, ConnectionResetError):
                     raise self._gone(offset, len(data)) from None
                 self._note_sent(data[offset:offset + number])
                 offset += number
+                rests.clear()
             return True
 
         self.stage.wait(stuffed, self, "nobody reads the answers, and the "

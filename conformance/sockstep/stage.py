@@ -226,6 +226,10 @@ class Stage:
             return None
         return waits
 
+    def turns(self) -> tuple[str, ...]:
+        """A value that changes whenever the program has run."""
+        return tuple(_turns(self.subject)) if self.subject else ()
+
     def _at_rest_for_good(self, program: Program) -> bool:
         """`quiet_now`, and no socket has a time limit set that will pass."""
         return self.quiet_now(program) and not any(
@@ -403,7 +407,7 @@ class Stage:
         for peer in self.peers:
             row = self.diag.lookup(peer.far, peer.near)
             if row and row.inode == inode:
-                the = "the " if peer.label == "server" else ""
+                the = "the " if peer.label.startswith("server") else ""
                 return f"the connection with {the}{peer.label}"
         if any(row.inode == inode for row in self.diag.listeners()):
             return "the listening socket"
