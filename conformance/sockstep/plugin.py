@@ -25,6 +25,7 @@ from .roles import Client, Server
 from .stage import Stage
 
 PROPERTY = "sockstep"
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _stage_key: pytest.StashKey[Stage] = pytest.StashKey()
 _outcome_key: pytest.StashKey[list] = pytest.StashKey()
@@ -56,6 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.sockstep_worker = _Worker() if runs_cases else None
     # SIGTERM ends a run as Ctrl-C does: programs ended, results kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not is_controller:
+        # The terminal, the controller and its end may all say so: once is
+        # enough, and the clearing up is left alone then.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt_once)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _interrupt_once(_number: int, _frame) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -28,7 +28,7 @@ def environment(command: str, jobs: int) -> dict:
             "valgrind": _first_line("valgrind"),
             "started": datetime.datetime.now(datetime.timezone.utc)
             .strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "seconds": 0.0, "jobs": jobs, "complete": False,
+            "seconds": 0.0, "jobs": max(1, jobs), "complete": False,
             "command": command}
 
 

@@ -9,11 +9,13 @@ import contextlib
 import io
 import json
 import os
+import signal
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+from . import procfs
 from .case import Case, applies, load_cases
 from .contract import Contract, Target
 from .failure import Failure
@@ -134,11 +136,12 @@ class _Collector:
     """The controller's plugin: records out of reports."""
 
     def __init__(self, targets: dict[str, Target],
-                 sink: Callable[[dict], None]):
+                 sink: Callable[[dict], None], workers: bool):
         self._targets = targets
         self._sink = sink
+        self._workers = workers
         self.broken: list[str] = []
-        self.collected = 0
+        self.not_loaded = False             # a module of cases is broken
 
     def pytest_runtest_logreport(self, report) -> None:
         for name, record in report.user_properties:
@@ -151,7 +154,18 @@ class _Collector:
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
+            self.not_loaded = True
             self.broken.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Pass it on: else execnet waits for what the workers are in."""
+        if not self._workers:
+            return
+        for pid in procfs.descendants(os.getpid()):
+            facts = procfs.stat(pid)
+            if facts and facts.parent == os.getpid() and facts.state != "Z":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def pytest_internalerror(self, excrepr) -> None:
         self.broken.append(str(excrepr))
@@ -173,7 +187,7 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
     """
     import pytest
     collector = _Collector({target.key: target for target in plan.targets},
-                           sink)
+                           sink, bool(jobs))
     noise = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="sockstep.") as folder:
         path = Path(folder) / "plan.json"
@@ -183,6 +197,7 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
                      "-p", "no:faulthandler", "-p", "no:logging",
                      "-c", os.devnull, "--rootdir", str(CASES.parent),
                      "--confcutdir", str(CASES.parent), "-s", "-q",
+                     "--basetemp", str(Path(folder) / "pytest"),
                      "--tb=native", str(CASES)]
         if jobs:
             arguments += ["-n", str(jobs), "--max-worker-restart=4"]
@@ -190,9 +205,11 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
             arguments += ["-p", "no:xdist"]
         with contextlib.redirect_stdout(noise):
             status = pytest.main(arguments, plugins=[collector])
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED,
-                      pytest.ExitCode.NO_TESTS_COLLECTED,
-                      pytest.ExitCode.INTERRUPTED) or \
-            status == pytest.ExitCode.INTERRUPTED and collector.broken:
+    # pytest also calls it interrupted where a module could not be loaded.
+    interrupted = status == pytest.ExitCode.INTERRUPTED and \
+        not collector.not_loaded
+    if not interrupted and status not in (
+            pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED,
+            pytest.ExitCode.NO_TESTS_COLLECTED):
         collector.broken.append(noise.getvalue()[-4000:])
-    return Outcome(status != pytest.ExitCode.INTERRUPTED, collector.broken)
+    return Outcome(not interrupted, collector.broken)

@@ -211,13 +211,13 @@ class Project:
             capture_output=True, stdin=subprocess.DEVNULL,
             env={**self.environment(), **environment})
 
-    def start(self, *words: str, **options) -> subprocess.Popen:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen:
         """Start a command of the kit in a session of its own."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT,
-                   "text": True, **options}
         process = subprocess.Popen(
             self.command(*words), cwd=self.folder, start_new_session=True,
-            stdin=subprocess.DEVNULL, env=self.environment(), **options)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+            env={**self.environment(), **environment})
         self.processes.append(process)
         return process
 
@@ -243,6 +243,9 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 while True:
     connection, _ = listener.accept()
     with connection:
-        while data := connection.recv(4096):
-            connection.sendall(data)
+        try:
+            while data := connection.recv(4096):
+                connection.sendall(data)
+        except ConnectionError:
+            pass
 """
