@@ -4,6 +4,7 @@ import os
 
 from sockstep.case import case
 from sockstep.failure import Failure
+from sockstep.transcript import count
 
 RUN = "Life of a client"
 ENDS = "End of stream and reset"
@@ -87,8 +88,8 @@ def test_no_input(client):
     client.end_input()
     peer = client.accept()
     if sent := peer.until_end():
-        raise Failure("wrong-bytes", f"{len(sent)} bytes were sent although "
-                      "nothing was typed")
+        raise Failure("wrong-bytes", f"{count(len(sent), 'byte')} came "
+                      "although nothing was typed")
     peer.close()
     client.expect_exit(0, "there was no input")
 
@@ -201,8 +202,9 @@ def test_reply_cut(launch_client):
         peer = client.accept()
         peer.send(client.read_line(peer, line)[:offset])
         peer.close()
-        expect_failure_told(client, f"{offset} bytes of {len(line) + 1} came "
-                            "back before the end of the stream")
+        expect_failure_told(client, f"{count(offset, 'byte')} of "
+                            f"{len(line) + 1} came back before the end of "
+                            "the stream")
 
 
 @case("client/reply-reset", role="client", group=ENDS, defects=(43,),

@@ -1,7 +1,7 @@
 """Memory, seen from a client: used within its bounds, given back, lacked."""
 from sockstep.case import case
 from sockstep.data import pattern
-from sockstep.failure import Failure
+from sockstep.failure import Failure, within
 
 GROUP = "Resources"
 #: Allocations that are made to fail, one in each run.
@@ -92,12 +92,8 @@ def test_memory(launch_client):
     for number in range(1, MOST_ALLOCATIONS + 1):
         client = launch_client(plan=f"malloc@{number}=ENOMEM")
         client.program.plan_may_miss = True
-        try:
+        with within(f"with allocation {number} failing"):
             survive(client)
-        except Failure as failure:
-            raise Failure(failure.kind, f"with allocation {number} failing: "
-                          f"{failure.message}", failure.detail,
-                          failure.mismatch) from None
         if not any(call.injected for call in client.program.calls()):
             client.expect_exit(0, "it got all the memory that it asked for")
             return                          # it makes no more than these

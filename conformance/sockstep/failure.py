@@ -7,7 +7,9 @@ has its own kind.
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Iterator
 
 KINDS = {
     "wrong-bytes": "other bytes came than expected",
@@ -59,6 +61,19 @@ class Failure(AssertionError):
         self.message = message
         self.detail = detail
         self.mismatch = mismatch
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """A failure in here says which of several runs it was: "what: ...".
+
+    For cases that do the same with many lengths, offsets or plans.
+    """
+    try:
+        yield
+    except Failure as failure:
+        raise Failure(failure.kind, f"{what}: {failure.message}",
+                      failure.detail, failure.mismatch) from None
 
 
 class HarnessError(RuntimeError):
