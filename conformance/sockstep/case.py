@@ -66,7 +66,8 @@ def applies(case: Case, target: Target, lesson_contract: Contract) -> bool:
     does not do yet is its gap.
     """
     return case.role == target.role and case.asked_by(lesson_contract) and \
-        (target.has_options or not case.options)
+        (target.has_options or not case.options) and \
+        (target.memory == "own" or not case.valgrind)
 
 
 def case(slug: str, *, role: str, group: str, source: str,

@@ -99,6 +99,7 @@ class Target:
     build_error: str = ""
     repeat: str = ""            # the words of `make check` that choose it
     says: str = ""              # a mutant: what its failure must say
+    memory: str = "own"         # or "managed", by an interpreter or a runtime
 
     @property
     def has_options(self) -> bool:

@@ -15,8 +15,9 @@ from . import build, selection
 from .case import Case, applies
 from .contract import ROLES, Lesson, LessonError, Target
 
-_ROLE_KEYS = {"build", "run", "needs", "port", "gaps", "passes"}
+_ROLE_KEYS = {"build", "run", "needs", "port", "memory", "gaps", "passes"}
 _PORT_MODES = ("zero", "held")
+_MEMORY = ("own", "managed")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Entry:
     build: list[list[str]]
     needs: list[str]
     port: str
+    memory: str                 # managed: not the program's own to misuse
     gaps: dict[str, str]        # slug, and the reason why it fails
     passes: dict[str, str] | None       # all else fails; None: no such list
 
@@ -45,41 +47,58 @@ def load_manifest(path: Path) -> Manifest:
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise LessonError(f"{path}: {error}") from error
     if unknown := set(table) - {"lesson", "lessons", "about", *ROLES}:
         raise LessonError(f"{path}: unknown: {', '.join(sorted(unknown))}")
-    lessons = table.get("lessons", [])
-    if "lesson" in table:
-        lessons = [table["lesson"]]
-    entries = []
-    for role in ROLES:
-        if role not in table:
-            continue
-        part = table[role]
-        if unknown := set(part) - _ROLE_KEYS:
-            raise LessonError(f"{path}: [{role}]: unknown: "
-                              f"{', '.join(sorted(unknown))}")
-        command = part.get("run")
-        if not _words(command) or not command:
-            raise LessonError(f"{path}: [{role}]: 'run' must be a list of "
-                              "words, the command first")
-        if not all(_words(step) for step in part.get("build", [])):
-            raise LessonError(f"{path}: [{role}]: 'build' must be a list of "
-                              "commands, each a list of words")
-        port = part.get("port", "zero")
-        if port not in _PORT_MODES:
-            raise LessonError(f"{path}: [{role}]: 'port' must be one of "
-                              f"{', '.join(_PORT_MODES)}")
-        entries.append(Entry(role, command, part.get("build", []),
-                             part.get("needs", []), port,
-                             part.get("gaps", {}), part.get("passes")))
+    lessons = [table["lesson"]] if "lesson" in table \
+        else table.get("lessons", [])
+    if not _is_words(lessons):
+        raise LessonError(f"{path}: 'lesson' must be a name or a number in "
+                          "quotes, 'lessons' a list of them")
+    about = table.get("about", "")
+    if not isinstance(about, str):
+        raise LessonError(f"{path}: 'about' must be a sentence")
+    entries = [_entry(role, table[role], f"{path}: [{role}]")
+               for role in ROLES if role in table]
     if not entries:
         raise LessonError(f"{path}: neither [server] nor [client] is there")
-    return Manifest(path.parent, lessons, table.get("about", ""), entries)
+    return Manifest(path.parent, lessons, about, entries)
 
 
-def _words(value) -> bool:
+def _entry(role: str, part, where: str) -> Entry:
+    if not isinstance(part, dict):
+        raise LessonError(f"{where} must be a table")
+    if unknown := set(part) - _ROLE_KEYS:
+        raise LessonError(f"{where}: unknown: {', '.join(sorted(unknown))}")
+    command = part.get("run")
+    if not _is_words(command) or not command:
+        raise LessonError(f"{where}: 'run' must be a list of words, the "
+                          "command first")
+    steps = part.get("build", [])
+    if not isinstance(steps, list) or \
+            not all(_is_words(step) and step for step in steps):
+        raise LessonError(f"{where}: 'build' must be a list of commands, "
+                          "each a list of words")
+    if not _is_words(part.get("needs", [])):
+        raise LessonError(f"{where}: 'needs' must be a list of commands")
+    for key, values in (("port", _PORT_MODES), ("memory", _MEMORY)):
+        if part.get(key, values[0]) not in values:
+            raise LessonError(f"{where}: '{key}' must be one of "
+                              f"{', '.join(values)}")
+    for key in ("gaps", "passes"):
+        listed = part.get(key, {})
+        if not isinstance(listed, dict) or \
+                not all(isinstance(why, str) and why
+                        for why in listed.values()):
+            raise LessonError(f"{where}: '{key}' must be a table of cases, "
+                              "each with the reason")
+    return Entry(role, command, steps, part.get("needs", []),
+                 part.get("port", "zero"), part.get("memory", "own"),
+                 part.get("gaps", {}), part.get("passes"))
+
+
+def _is_words(value) -> bool:
     return isinstance(value, list) and \
         all(isinstance(word, str) for word in value)
 
@@ -129,7 +148,8 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
                     lesson.name, entry.role,
                     f"{path.parent.name}-{entry.role}",
                     command_of(entry, copy, root), lesson.contract, kind=kind,
-                    source=str(copy), port_mode=entry.port)
+                    source=str(copy), port_mode=entry.port,
+                    memory=entry.memory)
                 target.gaps = _gaps(entry, target, lesson, cases, path)
                 targets.append(target)
     return targets

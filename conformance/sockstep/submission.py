@@ -94,6 +94,7 @@ def _build(root: Path, copy: Path, target: Target) -> bool:
                 manifest.build_entry(entry, copy, root)
                 target.command = manifest.command_of(entry, copy, root)
                 target.port_mode = entry.port
+                target.memory = entry.memory
                 return True
         return False
     if any((copy / name).exists() for name in _MAKEFILES):
