@@ -33,7 +33,8 @@ _RESTS = 4
 class Peer:
     """One connection.  `got` holds every byte that came so far."""
 
-    def __init__(self, stage: "Stage", sock: socket.socket, label: str):
+    def __init__(self, stage: "Stage", sock: socket.socket, label: str,
+                 far: tuple):
         self.stage = stage
         self.sock = sock
         self.label = label
@@ -49,7 +50,7 @@ class Peer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acknowledge()
         self.near = sock.getsockname()[:2]
-        self.far = sock.getpeername()[:2]
+        self.far = far[:2]      # getpeername(2) fails after an early reset
 
     # -- acts ---------------------------------------------------------------
     def send(self, data: bytes) -> None:

@@ -173,7 +173,7 @@ class Stage:
             poll.poll(min(200, deadline.left() * 1000))
         if error:
             raise Failure("refused", f"connect failed: {os.strerror(error)}")
-        peer = Peer(self, sock, label)
+        peer = Peer(self, sock, label, address)
         self.peers.append(peer)
         return peer
 
@@ -686,21 +686,18 @@ class Listener:
 
     def accept(self) -> Peer:
         """The client's connection, once it is there."""
-        got: list[socket.socket] = []
-
-        def accepted() -> bool:
+        def accepted() -> tuple[socket.socket, tuple] | None:
             try:
-                connection, _ = self.sock.accept()
+                return self.sock.accept()
             except BlockingIOError:
-                return False
-            got.append(connection)
-            return True
+                return None
 
-        self.stage.wait(accepted, None, "the client does not connect")
-        self.stage.sockets.append(got[0])
+        connection, far = self.stage.wait(accepted, None,
+                                          "the client does not connect")
+        self.stage.sockets.append(connection)
         label = "server" if not self.stage.peers else \
             f"server, connection {len(self.stage.peers) + 1}"
-        peer = Peer(self.stage, got[0], label)
+        peer = Peer(self.stage, connection, label, far)
         self.stage.peers.append(peer)
         self.stage.transcript.add("program", peer.label, "connect")
         return peer
