@@ -48,7 +48,10 @@ def load_mutants(root: Path) -> list[Mutant]:
                 table = tomllib.load(file)
         except tomllib.TOMLDecodeError as error:
             raise MutantError(f"{path.name}: {error}") from error
-        for entry in table.get("mutant", []):
+        if set(table) != {"mutant"}:
+            raise MutantError(f"{path.name}: it must hold [[mutant]] tables "
+                              f"and holds: {', '.join(table) or 'nothing'}")
+        for entry in table["mutant"]:
             found.append(_load(root, path.stem, entry))
     names = [mutant.name for mutant in found]
     for name in names:
@@ -72,6 +75,9 @@ def _load(root: Path, group: str, entry: dict) -> Mutant:
         raise MutantError(f"{name}: {error}") from error
     source = original
     for edit in entry["edit"]:
+        if set(edit) != {"find", "replace"}:
+            raise MutantError(f"{name}: an edit must have find and replace "
+                              f"and has {', '.join(sorted(edit))}")
         times = source.count(edit["find"])
         if times != 1:
             first = edit["find"].strip().splitlines()[0] if edit["find"]\

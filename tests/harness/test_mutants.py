@@ -1,0 +1,237 @@
+"""Mutants, and the programs whose failures are known: `make prove`."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sockstep.mutants import MutantError, load_mutants
+
+from workshop import ECHO, ECHO_C, Project
+
+BASE = "lessons/01-tiny/server-1-base.c"
+SOUND = {"name": "one", "case": "tiny/echo", "base": BASE,
+         "fault": "It is bad.", "kind": "wrong-bytes",
+         "edit": [{"find": "b = 2;", "replace": "b = 3;"}]}
+
+
+def write(folder: Path, *entries: dict, name: str = "tiny.toml") -> None:
+    """tests/mutants/NAME with these entries."""
+    lines = []
+    for entry in entries:
+        lines.append("[[mutant]]")
+        lines += [f"{key} = {json.dumps(value)}"
+                  for key, value in entry.items() if key != "edit"]
+        for edit in entry.get("edit", []):
+            lines.append("[[mutant.edit]]")
+            lines += [f"{key} = {json.dumps(value)}"
+                      for key, value in edit.items()]
+    path = folder / "tests/mutants" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    base = tmp_path / BASE
+    base.parent.mkdir(parents=True)
+    base.write_text("int a = 1;\nint b = 2;\nint c = 1;\n")
+    return tmp_path
+
+
+def test_a_mutant(kit: Path) -> None:
+    write(kit, SOUND)
+    found, = load_mutants(kit)
+    assert found.source == "int a = 1;\nint b = 3;\nint c = 1;\n"
+    assert (found.name, found.case, found.lesson, found.role, found.kind) == (
+        "tiny/one", "tiny/echo", "01-tiny", "server", "wrong-bytes")
+
+
+def test_edits_are_made_in_order(kit: Path) -> None:
+    write(kit, {**SOUND, "edit": [
+        {"find": "b = 2;", "replace": "b = 3;"},
+        {"find": "b = 3;\nint c", "replace": "b = 4;\nint d"}]})
+    found, = load_mutants(kit)
+    assert found.source == "int a = 1;\nint b = 4;\nint d = 1;\n"
+
+
+def without(key: str) -> dict:
+    return {name: value for name, value in SOUND.items() if name != key}
+
+
+def edited(find: str, replace: str) -> dict:
+    return {**SOUND, "edit": [{"find": find, "replace": replace}]}
+
+
+@pytest.mark.parametrize(("entries", "told"), [
+    ([edited("= 9;", "= 3;")], "occurs 0 times.*= 9;"),
+    ([edited("= 1;", "= 3;")], "occurs 2 times"),
+    ([edited("", "x")], "occurs 34 times"),
+    ([edited("b = 2;", "b = 3;") | {"edit": [{"find": "b = 2;"}]}],
+     "must have find and replace"),
+    ([{**SOUND, "edit": [{"find": "b = 2;", "replace": "b = 2;"}]}], "does not differ"),
+    ([{**SOUND, "edit": [{"find": "b = 2;", "replace": "b = 3;"},
+                         {"find": "b = 3;", "replace": "b = 2;"}]}],
+     "does not differ"),
+    ([{**SOUND, "kind": "bad-luck"}], "no kind of failure.*bad-luck"),
+    ([{**SOUND, "Kind": "reset"}], "must have.*and has"),
+    ([{**SOUND, "base": "lessons/01-tiny/no.c"}], "no.c"),
+    ([SOUND, SOUND], "two mutants are called tiny/one"),
+    *[([without(key)], "it must have") for key in SOUND]])
+def test_mutants_that_do_not_apply(kit: Path, entries: list[dict], told: str
+                                   ) -> None:
+    """Each is an error: a mutant that is not there looks like a kill."""
+    write(kit, *entries)
+    with pytest.raises(MutantError, match=told):
+        load_mutants(kit)
+
+
+def test_mutants_that_can_not_be_read(kit: Path) -> None:
+    write(kit, SOUND)
+    write(kit, SOUND, name="other.toml")            # another file, no clash
+    assert len(load_mutants(kit)) == 2
+    (kit / "tests/mutants/other.toml").write_text("[[mutant]\n")
+    with pytest.raises(MutantError, match="other.toml"):
+        load_mutants(kit)
+
+
+def test_a_misspelt_table_is_no_empty_list(kit: Path) -> None:
+    write(kit, SOUND)
+    path = kit / "tests/mutants/tiny.toml"
+    path.write_text(path.read_text().replace("[[mutant", "[[mutants"))
+    with pytest.raises(MutantError, match="tiny.toml.*holds: mutants"):
+        load_mutants(kit)
+
+
+# -- make prove -----------------------------------------------------------------
+CASES = """
+@tiny("tiny/echo")
+def test_echo(server):
+    '''What is sent comes back.'''
+    peer = server.connect()
+    peer.send(b"abc")
+    peer.expect(b"abc")
+
+@tiny("tiny/alive")
+def test_alive(server):
+    '''It starts.'''
+"""
+ECHOES = {"base": BASE, "case": "tiny/echo"}
+MUTANTS = {
+    "caught": {**ECHOES, "fault": "A byte is changed.", "kind": "wrong-bytes",
+               "edit": [{"find": "/* HANDLE */", "replace": "data[0] ^= 1;"}]},
+    "alive": {"base": BASE, "case": "tiny/alive", "fault": "It ends.",
+              "kind": "startup", "edit": [
+                  {"find": "    int listener =",
+                   "replace": "    return 3;\n    int listener ="}]},
+    "green": {**ECHOES, "fault": "Only the letter z is changed.",
+              "kind": "wrong-bytes", "edit": [
+                  {"find": "/* HANDLE */",
+                   "replace": "if (data[0] == 'z') data[0] ^= 1;"}]},
+    "other": {**ECHOES, "fault": "It says nothing.", "kind": "reset",
+              "edit": [{"find": "/* HANDLE */", "replace": "pause();"}]},
+    "nobody": {**ECHOES, "case": "tiny/nobody", "fault": "No such case.",
+               "kind": "reset", "edit": [
+                   {"find": "/* HANDLE */", "replace": "pause();"}]},
+    "broken": {**ECHOES, "fault": "It is no C.", "kind": "reset", "edit": [
+        {"find": "/* HANDLE */", "replace": "pause(;"}]},
+}
+
+
+def proving(project: Project, *names: str) -> Project:
+    project.cases(CASES)
+    project.step("base", ECHO)
+    (project.folder / BASE).write_text(ECHO_C)
+    write(project.folder, *({"name": name, **MUTANTS[name]}
+                            for name in names))
+    return project
+
+
+def test_mutants_that_are_caught(project: Project) -> None:
+    done = proving(project, "caught", "alive").run(
+        "prove", "--only", "mutants", "--jobs", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(
+        "mutants: 2 built, 2 caught by the case that they name, 0 not; "
+        "2 cases, 2 with a mutant; ")
+
+
+def test_mutants_that_are_not_caught(project: Project) -> None:
+    """Green, red for another reason, of no case; a case without one."""
+    done = proving(project, "caught", "green", "other", "nobody").run(
+        "prove", "--only", "mutants", "--jobs", "0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    problems = [line for line in done.stdout.splitlines()
+                if line.startswith("  not so: ")]
+    told = "\n".join(problems)
+    assert len(problems) == 4
+    assert "tiny/nobody names no case: tiny/nobody" in told
+    assert "tiny/alive has no mutant" in told
+    assert "tiny/green (Only the letter z is changed.): tiny/echo stays " \
+        "green" in told
+    assert "tiny/other (It says nothing.): tiny/echo is red for another " \
+        "reason: stuck instead of reset" in told
+    assert "mutants: 3 built, 1 caught" in done.stdout
+
+
+def test_a_mutant_that_does_not_compile(project: Project) -> None:
+    done = proving(project, "caught", "broken").run("prove", "--jobs", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mutant tiny/broken does not compile" in done.stderr
+    assert "error:" in done.stderr
+
+
+def test_a_mutant_is_compiled_anew_when_it_changes(project: Project) -> None:
+    """What an earlier run built is no proof for the mutant of today."""
+    proving(project, "caught").run("prove", "--case", "tiny/echo", "--only",
+                                   "mutants", "--jobs", "0")
+    write(project.folder, {"name": "caught", **MUTANTS["green"]})
+    done = project.run("prove", "--case", "tiny/echo", "--only", "mutants",
+                       "--jobs", "0")
+    assert done.returncode == 1
+    assert "stays green" in done.stdout
+
+
+# -- null and foreign programs ------------------------------------------------------
+def program(project: Project, kind: str, name: str, body: str, expected: str
+            ) -> None:
+    folder = project.folder / "tests" / kind / name
+    folder.mkdir(parents=True)
+    (folder / "server.py").write_text(
+        "import signal, socket, sys, os\n"
+        "address = '127.0.0.1', int(sys.argv[4])\n"
+        "listener = socket.create_server(address)\n" + body)
+    (folder / "program.toml").write_text(
+        'lesson = "01-tiny"\n[server]\n'
+        'run = ["python3", "-IS", "{here}/server.py"]\n' + expected)
+
+
+@pytest.mark.parametrize(("kind", "expected", "status", "told"), [
+    ("null", '[server.passes]\n"tiny/alive" = "It starts."\n', 0, "0 not"),
+    ("null", "[server.passes]\n", 1, "as a gap"),
+    ("null", '[server.passes]\n"tiny/alive" = "It starts."\n'
+     '"tiny/echo" = "It does not."\n', 1, "stuck|0 of 3 bytes"),
+    ("foreign", '[server.gaps]\n"tiny/echo" = "It is dumb."\n', 0, "0 not"),
+    ("foreign", "", 1, "0 of 3 bytes"),
+    ("foreign", '[server.gaps]\n"tiny/alive" = "It does start."\n'
+     '"tiny/echo" = "It is dumb."\n', 1, "as a gap")])
+def test_programs_as_told(project: Project, kind: str, expected: str,
+                          status: int, told: str) -> None:
+    """The program starts and never answers."""
+    proving(project)
+    program(project, kind, "dumb", "listener.accept(); signal.pause()\n",
+            expected)
+    done = project.run("prove", "--only", kind, "--jobs", "0")
+    assert done.returncode == status, done.stdout + done.stderr
+    assert any(word in done.stdout for word in told.split("|"))
+    assert f"{kind} programs: 1, 2 case runs" in done.stdout
+
+
+def test_an_unknown_case_in_a_manifest(project: Project) -> None:
+    proving(project)
+    program(project, "null", "dumb", "signal.pause()\n",
+            '[server.passes]\n"tiny/none" = "No such case."\n')
+    done = project.run("prove", "--only", "null", "--jobs", "0")
+    assert done.returncode == 2
+    assert "no case is called tiny/none" in done.stderr
