@@ -116,7 +116,8 @@ def threads(pid: int) -> list[int]:
         return []
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The process's living and zombie children."""
     found = []
     for tid in threads(pid):
         found += map(int, _read(f"/proc/{pid}/task/{tid}/children").split())
@@ -127,9 +128,9 @@ def descendants(pid: int) -> list[int]:
     """All living and zombie processes below `pid`, parents first."""
     found, queue = [], [pid]
     while queue:
-        children = _children(queue.pop(0))
-        found += children
-        queue += children
+        below = children(queue.pop(0))
+        found += below
+        queue += below
     return found
 
 

@@ -157,17 +157,30 @@ class Program:
         return self.ending() is None
 
     def tree(self) -> list[int]:
-        """The program's process and all below it."""
-        return [self.pid, *procfs.descendants(self.pid)]
+        """The program's process, all below it, and orphans of its session.
+
+        Orphans are adopted by this process, the subreaper.  A dead one does
+        not count: outside the runner init would have reaped it.
+        """
+        found = [self.pid, *procfs.descendants(self.pid)]
+        for pid in procfs.children(os.getpid()):
+            facts = procfs.stat(pid) if pid != self.pid else None
+            if facts and facts.session == self.pid and \
+                    facts.state not in "ZX":
+                found += [pid, *procfs.descendants(pid)]
+        return found
 
     def waits(self) -> list[Wait] | None:
         """What each thread waits in, or None if one may run right now.
 
         The answer holds for one moment: every thread of every process of
-        the program was blocked, and none had run between two looks.
+        the program was blocked, and at a second look each was blocked still
+        and had not run since.  (A thread that another has just woken has not
+        run either, but it isn't blocked any more.)
         """
         found, before = [], []
-        for pid in self.tree():
+        pids = self.tree()
+        for pid in pids:
             facts = procfs.stat(pid)
             if facts is None or facts.state in "ZX":
                 continue
@@ -183,8 +196,11 @@ class Program:
                     return None
                 found.append(wait)
         for pid, tid, turns in before:
-            if procfs.turns(pid, tid) != turns:
+            if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \
+                    procfs.turns(pid, tid) != turns:
                 return None
+        if self.tree() != pids:
+            return None
         return found or None                # none: it starts, or has ended
 
     def cpu_seconds(self) -> float:

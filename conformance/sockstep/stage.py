@@ -198,6 +198,7 @@ class Stage:
         if not program.alive():
             return True
         program.pump_input()
+        turns = _turns(program)
         if program.waits() is None:
             return False
         rows = self.diag.everything()
@@ -205,7 +206,8 @@ class Stage:
         ports = {row.local[1] for row in rows if row.inode in inodes}
         return all(self.diag.link_settled(row.local, row.remote)
                    for row in rows if row.local[1] in ports
-                   and row.state != sockdiag.LISTEN)
+                   and row.state != sockdiag.LISTEN) and \
+            _turns(program) == turns and program.waits() is not None
 
     def quiet_now(self, program: Program | None = None,
                   timers: bool = False) -> bool:
@@ -221,8 +223,10 @@ class Stage:
         turns = _turns(program) if self.assistants else []
         if waits is None or not self.settled():
             return None
-        # All were at rest in one moment only if this one did not run since.
-        if self.assistants and _turns(program) != turns:
+        # All were at rest in one moment only if this one did not run since,
+        # and has not been woken.
+        if self.assistants and (_turns(program) != turns or
+                                program.waits() is None):
             return None
         return waits
 
@@ -548,7 +552,7 @@ class Stage:
         told = []
         for pid in left:
             facts = procfs.stat(pid)
-            if facts:
+            if facts and facts.state not in "ZX":   # init would reap those
                 told.append(f"{facts.name} (pid {pid})")
         if told:
             raise Failure("leak", count(len(told), "process").replace(
