@@ -79,7 +79,7 @@ def case(slug: str, *, role: str, group: str, source: str,
          valgrind: bool = False, leaks: bool = False,
          options: bool = False) -> Callable:
     """Make a case of a test function; see `Case` for the parameters."""
-    if not _SLUG.match(slug):
+    if not _SLUG.fullmatch(slug):
         raise ValueError(f"not a slug: {slug}")
     if level not in _POINTS:
         raise ValueError(f"{slug}: level is MUST or SHOULD")

@@ -143,6 +143,8 @@ def load_lesson(folder: Path) -> Lesson:
             table = tomllib.load(file)
     except tomllib.TOMLDecodeError as error:
         raise LessonError(f"{where}: {error}") from error
+    if unknown := set(table) - {"title", "document", *ROLES} - _FIELDS:
+        raise LessonError(f"{where}: unknown: {', '.join(sorted(unknown))}")
     contract = Contract(**{
         name: _need(table, name, int if name == "port" else str, where)
         for name in sorted(_FIELDS)})
