@@ -11,6 +11,8 @@ import time
 
 #: Seconds for one piece of work of a program on an idle machine.
 WORK_SECONDS = 5.0
+#: Seconds for the processes that a program made to end after it.
+LEFT_SECONDS = 1.0
 #: How much slower a program may be under Valgrind.
 VALGRIND_FACTOR = 10.0
 #: Processor seconds after which a program that should wait is "spinning".

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from . import confine, faults, procfs, valgrind
 from .deadline import VALGRIND_FACTOR, Deadline
@@ -171,37 +172,8 @@ class Program:
         return found
 
     def waits(self) -> list[Wait] | None:
-        """What each thread waits in, or None if one may run right now.
-
-        The answer holds for one moment: every thread of every process of
-        the program was blocked, and at a second look each was blocked still
-        and had not run since.  (A thread that another has just woken has not
-        run either, but it isn't blocked any more.)
-        """
-        found, before = [], []
-        pids = self.tree()
-        for pid in pids:
-            facts = procfs.stat(pid)
-            if facts is None or facts.state in "ZX":
-                continue
-            for tid in procfs.threads(pid):
-                before.append((pid, tid, procfs.turns(pid, tid)))
-                wait = procfs.wait_of(pid, tid)
-                state = procfs.thread_state(pid, tid)
-                if state in ("Z", "X", ""):
-                    before.pop()            # it ended meanwhile
-                    continue
-                # A dying thread still shows the call in which it was killed.
-                if wait is None or state not in ("S", "T", "t"):
-                    return None
-                found.append(wait)
-        for pid, tid, turns in before:
-            if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \
-                    procfs.turns(pid, tid) != turns:
-                return None
-        if self.tree() != pids:
-            return None
-        return found or None                # none: it starts, or has ended
+        """What each thread waits in, or None if one may run right now."""
+        return waits_of(self.tree)
 
     def cpu_seconds(self) -> float:
         return sum(map(procfs.cpu_seconds, self.tree()))
@@ -333,3 +305,37 @@ class Program:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
+    """What each thread of these processes waits in; None if one may run.
+
+    The answer holds for one moment: every thread of every process that
+    `pids_now` lists was blocked, and at a second look each was blocked still
+    and had not run since.  (A thread that another has just woken has not run
+    either, but it isn't blocked any more.)
+    """
+    found, before = [], []
+    pids = pids_now()
+    for pid in pids:
+        facts = procfs.stat(pid)
+        if facts is None or facts.state in "ZX":
+            continue
+        for tid in procfs.threads(pid):
+            before.append((pid, tid, procfs.turns(pid, tid)))
+            wait = procfs.wait_of(pid, tid)
+            state = procfs.thread_state(pid, tid)
+            if state in ("Z", "X", ""):
+                before.pop()                # it ended meanwhile
+                continue
+            # A dying thread still shows the call in which it was killed.
+            if wait is None or state not in ("S", "T", "t"):
+                return None
+            found.append(wait)
+    for pid, tid, turns in before:
+        if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \
+                procfs.turns(pid, tid) != turns:
+            return None
+    if pids_now() != pids:
+        return None
+    return found or None                    # none: it starts, or has ended

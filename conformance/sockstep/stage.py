@@ -20,11 +20,11 @@ from typing import Callable
 
 from . import confine, faults, procfs, sockdiag, valgrind
 from .contract import Target
-from .deadline import SPIN_CPU_SECONDS, Deadline
+from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, mismatch
 from .peer import Peer
 from .procfs import Wait
-from .program import Ending, Program, Tools
+from .program import Ending, Program, Tools, waits_of
 from .transcript import Transcript, count
 
 LOOPBACK = "127.0.0.1"
@@ -545,24 +545,40 @@ class Stage:
                           _stderr(program))
 
     def _ask_left_over(self) -> None:
-        # Orphans of the program are adopted by this process (subreaper).
-        left = [pid for pid in procfs.descendants(os.getpid())
-                if pid not in [program.pid for program
-                               in self.programs + self.assistants]]
-        told = []
-        for pid in left:
-            facts = procfs.stat(pid)
-            if facts and facts.state not in "ZX":   # init would reap those
-                told.append(f"{facts.name} (pid {pid})")
-        if told:
-            raise Failure("leak", count(len(told), "process").replace(
-                "processs", "processes") + " left behind: "
-                + ", ".join(told[:5]))
+        """No process outlives the program; one that is ending may do so."""
+        deadline = Deadline(LEFT_SECONDS, self._factor())
+        pause = 0.0
+        while left := self._left_over():
+            waits = waits_of(self._left_over)
+            if deadline.expired() or waits and not any(wait.timed
+                                                       for wait in waits):
+                raise self._outlived(left)
+            select.poll().poll(pause * 1000)
+            pause = min(0.005, pause * 2 + 0.0001)
         for program in self.programs:
             files = program.left_files()
             if files:
                 raise Failure("leak", "files left behind in the working "
                               "folder: " + ", ".join(files[:5]))
+
+    def _left_over(self) -> list[int]:
+        """Living processes that a program made and that outlive it.
+
+        They are children of this process now, the subreaper.  The dead do
+        not count: outside the runner init would have reaped them.
+        """
+        known = [program.pid for program in self.programs + self.assistants]
+        found = [(pid, procfs.stat(pid)) for pid
+                 in procfs.descendants(os.getpid()) if pid not in known]
+        return [pid for pid, facts in found
+                if facts and facts.state not in "ZX"]
+
+    @staticmethod
+    def _outlived(left: list[int]) -> Failure:
+        told = [f"{facts.name} (pid {facts.pid})" for facts
+                in map(procfs.stat, left[:5]) if facts]
+        number = "1 process" if len(left) == 1 else f"{len(left)} processes"
+        return Failure("leak", f"{number} left behind: {', '.join(told)}")
 
     def _ask_valgrind(self, program: Program) -> None:
         source = Path(self.target.source) if self.target.source else None
