@@ -293,10 +293,10 @@ def expect_room(server, number):
     row = next(row for row in server.stage.diag.listeners()
                if row.inode in server.program.socket_inodes())
     if row.receive_queue > row.send_queue:
+        waiting = count(row.receive_queue, "client")
         raise Failure("refused", f"client {number} of 5 finds no room in the "
-                      f"queue: {count(row.receive_queue, 'client')} there, and "
-                      f"listen() was called with a backlog of "
-                      f"{row.send_queue}")
+                      f"queue: {waiting} there, and listen() was called with "
+                      f"a backlog of {row.send_queue}")
 
 
 @case("turn/next-client", role="server", group=TURNS, clients=("in-turn",),
