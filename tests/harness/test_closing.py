@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sockstep import faults, valgrind
+from sockstep import stage as stage_module
 from sockstep.failure import Failure, HarnessError
 from sockstep.roles import Client, Server
 from sockstep.stage import Stage
@@ -106,9 +107,6 @@ _LEFT = {
                   "    if os.fork() == 0: signal.pause()\n"
                   "    os._exit(0)\n"
                   "os.wait()\n", r"1 process left"),
-    "a zombie": ("child = os.fork()\nif child == 0: os._exit(0)\n"
-                 "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n",
-                 r"1 process left"),
     "a file": ("open('core.txt', 'w').close()\n", r"files left .*core.txt"),
     "a folder": ("os.makedirs('a/b')\n", r"files left .*a"),
 }
@@ -120,6 +118,34 @@ def test_left_behind(shop: Workshop, body: str, told: str) -> None:
     failure = failure_of(stage.closing_questions)
     assert failure.kind == "leak"
     assert re.search(told, failure.message), failure.message
+
+
+def test_a_child_that_waits_with_a_timer(shop: Workshop,
+                                        monkeypatch: pytest.MonkeyPatch
+                                        ) -> None:
+    """It may be about to end: it is given its time, and no more."""
+    monkeypatch.setattr(stage_module, "LEFT_SECONDS", 0.2)
+    stage = talk(shop, shop.listening(
+        "import time\nif os.fork() == 0: time.sleep(600)\n" + ECHO))
+    failure = failure_of(stage.closing_questions)
+    assert (failure.kind, "1 process left" in failure.message) == ("leak",
+                                                                   True)
+
+
+_NOT_LEFT = {
+    "a zombie": "child = os.fork()\nif child == 0: os._exit(0)\n"
+                "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n",
+    "a child that ends": "import time\nparent = os.getpid()\n"
+                         "if os.fork() == 0:\n"
+                         "    while os.getppid() == parent: time.sleep(0.01)\n"
+                         "    time.sleep(0.1)\n    os._exit(0)\n",
+}
+
+
+@pytest.mark.parametrize("body", _NOT_LEFT.values(), ids=_NOT_LEFT)
+def test_not_left_behind(shop: Workshop, body: str) -> None:
+    """The dead, whom init would reap, and those that end with the program."""
+    talk(shop, shop.listening(body + ECHO)).closing_questions()
 
 
 def test_a_client_is_given_the_end_of_its_input(shop: Workshop) -> None:
