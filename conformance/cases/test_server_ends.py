@@ -9,7 +9,7 @@ GROUP = "End of stream and reset"
 LINE = b"The last words of a client count.\n"
 _RESET = """python3 -c "import socket, struct
 s = socket.create_connection(('HOST', PORT)); s.sendall(b'half')
-s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
+s.setsockopt(1, socket.SO_LINGER, struct.pack('ii', 1, 0))"
 """
 
 
@@ -21,9 +21,9 @@ s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
              "Send back all that came before recv() returned 0, and only "
              "then close."],
       by_hand="""
-      kill -STOP $(pgrep -n server)     # the server sees both at once later
-      (printf 'last words\\n' | nc -N HOST PORT) &
-      sleep 1; kill -CONT $(pgrep -n server)""")
+      # frozen, the server meets both at once
+      SERVER -P PORT & p=$!; sleep 1; kill -STOP $p
+      (echo 'last words' | nc -N HOST PORT) & sleep 1; kill -CONT $p""")
 def test_half_close(server):
     """A message that comes together with the client's FIN is echoed whole.
 
@@ -47,7 +47,7 @@ def test_half_close(server):
              "the reply is sent."],
       by_hand="""
       echo hello | nc -N HOST PORT      # it must end by itself
-      ss -tn state close-wait           # and no line must stay here""")
+      ss -tn state close-wait           # no connection of PORT may stay""")
 def test_closes_after_fin(server):
     """The server closes its end in order after the client's end of stream.
 
@@ -67,8 +67,9 @@ def test_closes_after_fin(server):
              "stream.",
              "Keep 0 and -1 apart: 0 ends the loop of this connection."],
       by_hand="""
-      printf hello | nc -N HOST PORT &
-      top -p $(pgrep -n server)         # it must not use the processor""")
+      SERVER -P PORT & p=$!; sleep 1
+      printf hello | nc -N HOST PORT & sleep 1
+      top -b -n 1 -p $p                 # it must use no processor""")
 def test_spin_at_end(server):
     """The server does not spin after a client's end of stream.
 
@@ -120,8 +121,12 @@ def test_reply_survives_close(server):
              "After the reply: shutdown(SHUT_WR), then recv() until it "
              "returns 0 or a time limit is over, then close()."],
       by_hand="""
-      strace -e trace=network nc HOST PORT < /etc/services
-      # the last recv or read must return 0, not ECONNRESET""")
+      # ConnectionResetError shows the fault
+      python3 -c "import socket, time
+      s = socket.create_connection(('HOST', PORT))
+      s.sendall(b'one\\ntwo' * 9000); time.sleep(0.3)
+      while s.recv(65536): pass"
+      """)
 def test_unread_bytes(server):
     """Bytes after the message do not turn the end of the reply into a reset.
 
@@ -169,8 +174,8 @@ def test_reset_next_client(server):
              "listening socket. Which call is the first to fail then?",
              "On Linux accept() succeeds and recv() fails with ECONNRESET: "
              "close that connection and go on."],
-      by_hand="kill -STOP $(pgrep -n server)\n" + _RESET +
-              "kill -CONT $(pgrep -n server)\n"
+      by_hand="SERVER -P PORT & p=$!; sleep 1; kill -STOP $p\n" + _RESET +
+              "kill -CONT $p\n"
               "echo hello | nc -N HOST PORT     # it must answer")
 def test_reset_before_accept(server):
     """A connection that was reset before accept() does no harm.
@@ -193,8 +198,8 @@ def test_reset_before_accept(server):
              "and the client broke off.",
              "When recv() or send() fails, write \"program: what: why\" to "
              "standard error and return 1 from main()."],
-      by_hand="SERVER -P PORT & sleep 1\n" + _RESET + "wait %1; echo $?"
-              "      # 1 is due, and a message")
+      by_hand="SERVER -P PORT & p=$!; sleep 1\n" + _RESET +
+              "wait $p; echo $?      # 1 is due, and a message")
 def test_reset_mid_message(launch_server):
     """A reset before the message is complete ends the server with status 1.
 
@@ -226,7 +231,8 @@ def test_reset_mid_message(launch_server):
              "same call? Can that go on for ever?",
              "Call again only after EINTR or EAGAIN; every other error, and "
              "POLLERR or POLLHUP, ends the connection."],
-      by_hand=_RESET + "top -p $(pgrep -n server)    # it must use no processor")
+      by_hand="SERVER -P PORT & p=$!; sleep 1\n" + _RESET +
+              "top -b -n 1 -p $p     # it must use no processor")
 def test_reset_spin(launch_server):
     """The server does not spin after a client's reset.
 
@@ -258,7 +264,8 @@ def test_reset_spin(launch_server):
              "about the listening socket?",
              "After ECONNABORTED call accept() again, as after EINTR."],
       by_hand="""
-      strace -e inject=accept,accept4:error=ECONNABORTED:when=1 SERVER -P PORT
+      strace -o /dev/null -e inject=accept,accept4:error=ECONNABORTED:when=1 \\
+          SERVER -P PORT
       # in a second terminal:
       echo hello | nc -N HOST PORT""")
 def test_accept_aborted(launch_server):

@@ -6,7 +6,7 @@ from sockstep.data import pattern
 from sockstep.failure import Failure, mismatch
 
 GROUP = "Signals"
-LINE = b"What a signal broke off is done again.\n"
+LINE = b"What a signal broke is made again.\n"
 #: More than the buffers of both ends hold.
 ENDLESS = pattern(4 << 20)
 
@@ -16,7 +16,8 @@ ENDLESS = pattern(4 << 20)
       hints=["A call that waits ends early when a signal comes: -1, EINTR.",
              "When accept() fails with EINTR, call it again."],
       by_hand="""
-      strace -e inject=accept,accept4:error=EINTR:when=1 SERVER -P PORT
+      strace -o /dev/null -e inject=accept,accept4:error=EINTR:when=1 \\
+          SERVER -P PORT
       # in a second terminal:
       echo hello | nc -N HOST PORT""")
 def test_accept_interrupted(launch_server):
@@ -43,7 +44,8 @@ def test_accept_interrupted(launch_server):
              "When recv() fails with EINTR, call it again, as often as it "
              "takes."],
       by_hand="""
-      strace -e inject=recvfrom:error=EINTR:when=1..2 SERVER -P PORT
+      strace -o /dev/null -e inject=recvfrom:error=EINTR:when=1..2 \\
+          SERVER -P PORT
       # in a second terminal:
       echo hello | nc -N HOST PORT""")
 def test_recv_interrupted(launch_server):
@@ -67,7 +69,8 @@ def test_recv_interrupted(launch_server):
              "When send() fails with EINTR nothing was sent: call it again "
              "with the same bytes."],
       by_hand="""
-      strace -e inject=sendto:error=EINTR:when=1..2 SERVER -P PORT
+      strace -o /dev/null -e inject=sendto:error=EINTR:when=1..2 \\
+          SERVER -P PORT
       # in a second terminal:
       echo hello | nc -N HOST PORT""")
 def test_send_interrupted(launch_server):
@@ -91,7 +94,6 @@ def test_send_interrupted(launch_server):
              "Keep the number of bytes sent so far apart from the result of "
              "the last call, and send on from there."],
       by_hand="""
-      # two lines in a file plan.sh show the same with the kit's preload:
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='send@1=short:9; send@2=EINTR' SERVER -P PORT
       # in a second terminal:
@@ -118,14 +120,15 @@ def test_short_then_interrupted(launch_server):
              "Give send() the flag MSG_NOSIGNAL, or ignore SIGPIPE, and "
              "handle EPIPE."],
       by_hand="""
-      # the client resets before the reply is sent; 141 is 128 + SIGPIPE
-      strace -e inject=sendto:delay_enter=2000000:when=1 SERVER -P PORT; echo $?
+      # the server waits two seconds before it sends; its client resets
+      strace -o /dev/null -e inject=sendto:delay_enter=2000000:when=1 \\
+          SERVER -P PORT; echo $?         # 141 is 128 + SIGPIPE
       # in a second terminal:
-      python3 -c "import socket,struct,time
+      python3 -c "import socket, struct, time
       s = socket.create_connection(('HOST', PORT))
       s.sendall(b'hello'); s.shutdown(1); time.sleep(1)
-      s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                   struct.pack('ii', 1, 0))" """)
+      s.setsockopt(1, socket.SO_LINGER, struct.pack('ii', 1, 0))"
+      """)
 def test_broken_pipe(launch_server):
     """A reply to a client that is gone does not kill the server by SIGPIPE.
 
@@ -155,7 +158,7 @@ def test_broken_pipe(launch_server):
              "Let a handler set a flag of type volatile sig_atomic_t, and "
              "leave the loop when it is set."],
       by_hand="""
-      SERVER -P PORT & sleep 1; kill -TERM $!; wait $!; echo $?
+      SERVER -P PORT & p=$!; sleep 1; kill -TERM $p; wait $p; echo $?
       # 0 is due; 143 is 128 + SIGTERM""")
 def test_orderly_end(launch_server):
     """SIGTERM and SIGINT end a server that is idle, with status 0.
@@ -177,8 +180,9 @@ def test_orderly_end(launch_server):
              "Look at the flag after each EINTR, without SA_RESTART, or wait "
              "in ppoll() with a mask that lets the signal in."],
       by_hand="""
-      SERVER -P PORT & nc HOST PORT &
-      sleep 1; kill -TERM %1; wait %1; echo $?     # 0 is due, at once""")
+      SERVER -P PORT & p=$!; sleep 1
+      sleep 9 | nc HOST PORT & sleep 1
+      kill -TERM $p; wait $p; echo $?         # 0 is due, at once""")
 def test_end_with_idle_client(server):
     """A client that is connected and silent does not hold up the end.
 
@@ -202,8 +206,7 @@ def test_end_with_idle_client(server):
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='accept@1=kill:SIGTERM' SERVER -P PORT; echo $?
-      # it must end by itself with status 0; also with recv@1 and nc HOST PORT
-      """)
+      # 0 is due, at once; also with wait@1, and with recv@1 and a client""")
 def test_end_in_the_gap(launch_server):
     """SIGTERM ends the server also if it comes just before a call that waits.
 
@@ -228,11 +231,17 @@ def test_end_in_the_gap(launch_server):
              "After the signal, take no new clients, but send what is left "
              "before close() and the end."],
       by_hand="""
-      SERVER -P PORT &
-      # a client that reads late, and counts what comes:
-      (head -c 9000000 /dev/zero | tr '\\0' x; echo) | nc -N HOST PORT |
-          (sleep 2; wc -c) &
-      sleep 1.5; kill -TERM %1        # nearly all of the bytes must come""")
+      # a client that reads late
+      SERVER -P PORT & p=$!; sleep 1
+      python3 -c "import socket, time
+      s = socket.socket(); s.setsockopt(1, socket.SO_RCVBUF, 8192)
+      s.connect(('HOST', PORT)); s.settimeout(1)
+      try: s.sendall(b'x' * 90000000)
+      except TimeoutError: s.shutdown(1)
+      time.sleep(1.5); n = 0
+      while d := s.recv(65536): n += len(d)
+      print(n, 'bytes, then the end')" & sleep 2
+      kill -TERM $p; wait                     # an end is due, not a reset""")
 def test_finish_reply(server):
     """The reply under way is finished when SIGTERM comes.
 
@@ -262,9 +271,14 @@ def test_finish_reply(server):
              "Note the time of the signal, and give each wait after it only "
              "what is left of one second."],
       by_hand="""
-      SERVER -P PORT &
-      yes | nc HOST PORT | sleep 30 &           # it reads nothing
-      sleep 1; kill -TERM %1; time wait %1      # about one second""")
+      # a client that sends and does not read
+      SERVER -P PORT & p=$!; sleep 1
+      python3 -c "import socket, time
+      s = socket.socket(); s.setsockopt(1, socket.SO_RCVBUF, 8192)
+      s.connect(('HOST', PORT)); s.settimeout(1)
+      try: s.sendall(b'x' * 90000000)
+      except TimeoutError: time.sleep(9)" & sleep 2
+      kill -TERM $p; time wait $p             # about one second""")
 def test_end_bounded(server):
     """A client that never reads its reply does not stop the server's end.
 
@@ -284,9 +298,14 @@ def test_end_bounded(server):
              "Close the listening socket as soon as the signal is noticed, "
              "before the last reply is finished."],
       by_hand="""
-      SERVER -P PORT &
-      yes | nc HOST PORT | sleep 30 &           # it reads nothing
-      sleep 1; kill -TERM %1; nc -v HOST PORT   # it must be refused""")
+      # a client that sends and does not read
+      SERVER -P PORT & p=$!; sleep 1
+      python3 -c "import socket, time
+      s = socket.socket(); s.setsockopt(1, socket.SO_RCVBUF, 8192)
+      s.connect(('HOST', PORT)); s.settimeout(1)
+      try: s.sendall(b'x' * 90000000)
+      except TimeoutError: time.sleep(9)" & sleep 2
+      kill -TERM $p; sleep 0.2; nc -v HOST PORT       # it must be refused""")
 def test_listener_first(server):
     """The port is closed at once at SIGTERM, before replies are finished.
 
@@ -316,9 +335,9 @@ def test_listener_first(server):
              "Return 0 after a message that was served to its end, whatever "
              "ended it: its newline or the client's end of stream."],
       by_hand="""
-      SERVER -P PORT & echo hello | nc -N HOST PORT; wait %1; echo $?
-      SERVER -P PORT & printf hello | nc -N HOST PORT; wait %2; echo $?
-      # 0 both times""")
+      SERVER -P PORT & p=$!; sleep 1
+      echo hello | nc -N HOST PORT; wait $p; echo $?
+      # 0 is due; also with printf hello in place of echo hello""")
 def test_exit_status(server):
     """The server ends with status 0 when its message has been served.
 
