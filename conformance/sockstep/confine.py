@@ -7,7 +7,6 @@ the v1 pids controller); elsewhere the runner counts descendants as it goes.
 """
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 from pathlib import Path
@@ -39,7 +38,6 @@ class TaskLimit:
         if self.path:
             self._home = self.path.parent / _own_group()
             (self.path / "cgroup.procs").write_text(str(os.getpid()))
-            atexit.register(self._leave)
 
     @staticmethod
     def _make() -> Path | None:
@@ -76,9 +74,16 @@ class TaskLimit:
         if self.path:
             (self.path / "pids.max").write_text("0")
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Go back to the group that this process came from."""
+        if self.path is None:
+            return
         (self._home / "cgroup.procs").write_text(str(os.getpid()))
-        self.path.rmdir()
+        try:
+            self.path.rmdir()
+        except OSError:
+            pass        # a program is still ending in it; the next run tidies
+        self.path = None
 
 
 def _own_group() -> str:

@@ -74,6 +74,7 @@ def _interrupt_once(_number: int, _frame) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     worker = getattr(config, "sockstep_worker", None)
     if worker:
+        worker.task_limit.leave()
         shutil.rmtree(worker.folder)        # holds a stage that was cut off
 
 
