@@ -238,29 +238,31 @@ $(PRELOAD): $(PRELOAD_OBJECTS)
 	$(Q)$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $^ $(LDLIBS) -ldl
 
 # A program is one file. Libraries beyond libc and the kit's are named in its
-# head comment, in a line such as ` * Links: -luring`.
-link_program = $(COMPILE) $(DEPEND) $(LDFLAGS) -o $@ \
-    $(filter %.c %.o %.a,$^) $$(sed -n 's/^ \* Links: //p' $<) $(LDLIBS)
+# head comment, in a line such as ` * Links: -luring`. It appears under its name
+# when it is complete: another run may be using the one before it.
+link_program = $(COMPILE) $(DEPEND) $(LDFLAGS) -o $@.new \
+    $(filter %.c %.o %.a,$^) $$(sed -n 's/^ \* Links: //p' $<) $(1) \
+    $(LDLIBS) && mv -f $@.new $@
 
 $(PROGRAMS) $(UNIT_PROGRAMS): build/%: %.c $(LIBRARY) build/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(link_program)
+	$(Q)$(call link_program)
 
 build/src/%: src/prog_%.c $(PLAN_OBJECT) $(LIBRARY) build/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(link_program)
+	$(Q)$(call link_program)
 
 build/src/%_check: src/%_check.c $(PLAN_OBJECT) $(LIBRARY) build/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(link_program)
+	$(Q)$(call link_program)
 
 $(UNIT_TESTS): build/%: %.c $(PLAN_OBJECT) $(LIBRARY) build/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(link_program) -lcmocka -lpthread
+	$(Q)$(call link_program,-lcmocka -lpthread)
 
 # What is not installed is left out, and said once for each run.
 HAVE_GCC = $(shell command -v gcc)
