@@ -235,7 +235,8 @@ $(LIBRARY): $(LIBRARY_OBJECTS) build/flags
 
 $(PRELOAD): $(PRELOAD_OBJECTS)
 	$(call say,LINK,$@)
-	$(Q)$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $^ $(LDLIBS) -ldl
+	$(Q)$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@.new $^ $(LDLIBS) -ldl && \
+	    mv -f $@.new $@
 
 # A program is one file. Libraries beyond libc and the kit's are named in its
 # head comment, in a line such as ` * Links: -luring`. It appears under its name
