@@ -39,6 +39,7 @@ def leave_time_wait(server):
     peer = server.connect()
     server.quiet()                          # it is accepted
     server.stage.end_in_order(server.program)
+    server.stage.end_children()             # one of them may serve the client
     peer.until_end()
     peer.close()
     return peer.near

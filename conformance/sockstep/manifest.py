@@ -15,7 +15,8 @@ from . import build, selection
 from .case import Case, applies
 from .contract import ROLES, Lesson, LessonError, Target
 
-_ROLE_KEYS = {"build", "run", "needs", "port", "memory", "gaps", "passes"}
+_ROLE_KEYS = {"build", "run", "needs", "port", "memory"}
+_EXPECTED = ("gaps", "passes", "skips")     # tables of a slug and a reason
 _PORT_MODES = ("zero", "held")
 _MEMORY = ("own", "managed")
 
@@ -30,8 +31,10 @@ class Entry:
     needs: list[str]
     port: str
     memory: str                 # managed: not the program's own to misuse
-    gaps: dict[str, str]        # slug, and the reason why it fails
+    # Of a null or a foreign program: slugs, each with the reason.
+    gaps: dict[str, str]        # these fail
     passes: dict[str, str] | None       # all else fails; None: no such list
+    skips: dict[str, str]       # these are not run
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def load_manifest(path: Path) -> Manifest:
 def _entry(role: str, part, where: str) -> Entry:
     if not isinstance(part, dict):
         raise LessonError(f"{where} must be a table")
-    if unknown := set(part) - _ROLE_KEYS:
+    if unknown := set(part) - _ROLE_KEYS - set(_EXPECTED):
         raise LessonError(f"{where}: unknown: {', '.join(sorted(unknown))}")
     command = part.get("run")
     if not _is_words(command) or not command:
@@ -86,7 +89,7 @@ def _entry(role: str, part, where: str) -> Entry:
         if part.get(key, values[0]) not in values:
             raise LessonError(f"{where}: '{key}' must be one of "
                               f"{', '.join(values)}")
-    for key in ("gaps", "passes"):
+    for key in _EXPECTED:
         listed = part.get(key, {})
         if not isinstance(listed, dict) or \
                 not all(isinstance(why, str) and why
@@ -95,7 +98,8 @@ def _entry(role: str, part, where: str) -> Entry:
                               "each with the reason")
     return Entry(role, command, steps, part.get("needs", []),
                  part.get("port", "zero"), part.get("memory", "own"),
-                 part.get("gaps", {}), part.get("passes"))
+                 part.get("gaps", {}), part.get("passes"),
+                 part.get("skips", {}))
 
 
 def _is_words(value) -> bool:
@@ -151,6 +155,8 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
                     source=str(copy), port_mode=entry.port,
                     memory=entry.memory)
                 target.gaps = _gaps(entry, target, lesson, cases, path)
+                skips = _slugs(entry.skips, lesson, cases, path)
+                target.cases = [slug for slug in cases if slug not in skips]
                 targets.append(target)
     return targets
 

@@ -145,6 +145,8 @@ class Wait:
     timed: bool                 # ends by itself when a timer runs out
 
     def __str__(self) -> str:
+        if " " in self.call:                # no call: "a stop by a signal"
+            return self.call
         return f"{self.call}(fd {self.fd})" if self.fd is not None \
             else f"{self.call}()"
 

@@ -328,10 +328,14 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
             if state in ("Z", "X", ""):
                 before.pop()                # it ended meanwhile
                 continue
+            if state in ("T", "t"):         # wherever it is, it stays there
+                found.append(wait or Wait(pid, tid, "a stop by a signal",
+                                          None, False))
             # A dying thread still shows the call in which it was killed.
-            if wait is None or state not in ("S", "T", "t"):
+            elif wait is None or state != "S":
                 return None
-            found.append(wait)
+            else:
+                found.append(wait)
     for pid, tid, turns in before:
         if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \
                 procfs.turns(pid, tid) != turns:

@@ -8,6 +8,7 @@ that has a timer running is given until the deadline.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -311,7 +312,7 @@ class Stage:
             if program is not None:
                 program.pump_input()
                 if not program.alive():
-                    if self.settled():
+                    if self.settled() and not self._children_at_work():
                         stopped = "ended"
                 elif not program.frozen and rounds and \
                         self._at_rest_for_good(program):
@@ -498,6 +499,15 @@ class Stage:
                           f"{number.name}: it goes on", failure.message) \
                 from None
 
+    def end_children(self) -> None:
+        """Ask the processes that outlive a program to end, by SIGTERM.
+
+        A server that makes one for each client may leave them at work.
+        """
+        for pid in self._left_over():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
     def closing_questions(self) -> None:
         """What is asked after every case: ended well, nothing left?"""
         for peer in self.peers:
@@ -572,6 +582,12 @@ class Stage:
                  in procfs.descendants(os.getpid()) if pid not in known]
         return [pid for pid, facts in found
                 if facts and facts.state not in "ZX"]
+
+    def _children_at_work(self) -> bool:
+        """Whether what outlives the programs may still do something."""
+        waits = waits_of(self._left_over)
+        return bool(self._left_over()) and (
+            waits is None or any(wait.timed for wait in waits))
 
     @staticmethod
     def _outlived(left: list[int]) -> Failure:
