@@ -17,6 +17,10 @@ from .contract import Contract, Target
 
 MUST, SHOULD = "MUST", "SHOULD"
 _POINTS = {MUST: 2, SHOULD: 1}
+#: The groups, in the order in which a learner meets them.
+GROUPS = ("Byte stream", "Life of a client", "Turns", "End of stream and reset",
+          "Short writes and back-pressure", "Ports and life cycle",
+          "Resources", "Signals", "Command line and text", "The document")
 _SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*$")
 
 
@@ -83,6 +87,8 @@ def case(slug: str, *, role: str, group: str, source: str,
         raise ValueError(f"not a slug: {slug}")
     if level not in _POINTS:
         raise ValueError(f"{slug}: level is MUST or SHOULD")
+    if group not in GROUPS:
+        raise ValueError(f"{slug}: no group is called {group}")
 
     def decorate(function: Callable) -> Callable:
         text = inspect.getdoc(function)
@@ -104,7 +110,7 @@ def case(slug: str, *, role: str, group: str, source: str,
 
 
 def load_cases(folder: Path) -> dict[str, Case]:
-    """All cases of the modules in `folder`, by slug, in order of files."""
+    """All cases of the modules in `folder`, by slug, in order of groups."""
     found: dict[str, Case] = {}
     for path in sorted(folder.glob("test_*.py")):
         name = f"sockstep_cases_{path.stem}"
@@ -118,4 +124,5 @@ def load_cases(folder: Path) -> dict[str, Case]:
                 if entry.slug in found:
                     raise ValueError(f"two cases are called {entry.slug}")
                 found[entry.slug] = entry
-    return found
+    return dict(sorted(found.items(),
+                       key=lambda item: GROUPS.index(item[1].group)))
