@@ -14,20 +14,27 @@ _SIZE = len(_ALPHABET)
 _TWICE = _ALPHABET * 2
 
 
-@functools.lru_cache(maxsize=4)
 def pattern(size: int, seed: int = 0) -> bytes:
     """`size` bytes, each unlike its neighbours; another `seed`, other bytes.
 
     They are runs of the alphabet, each of which begins where chance,
     the same in every run, has it.
     """
-    blocks = []
+    blocks = 1
+    while blocks * _SIZE < size:            # few sizes, so few to be kept
+        blocks *= 4
+    return _blocks(blocks, seed)[:size]
+
+
+@functools.lru_cache(maxsize=256)
+def _blocks(number: int, seed: int) -> bytes:
+    chosen = []
     begin = 0
-    for step in random.Random(seed).randbytes(size // _SIZE + 1):
+    for step in random.Random(seed).randbytes(number):
         # Never one less than the last: two bytes would be equal there.
         begin = (begin + 1 + step % (_SIZE - 2)) % _SIZE
-        blocks.append(_TWICE[begin:begin + _SIZE])
-    return b"".join(blocks)[:size]
+        chosen.append(_TWICE[begin:begin + _SIZE])
+    return b"".join(chosen)
 
 
 def line(size: int, seed: int = 0) -> bytes:

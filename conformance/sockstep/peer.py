@@ -43,6 +43,7 @@ class Peer:
         self.end: str | None = None         # None, "end-of-stream", "reset"
         self.half_closed = False
         self.closed = False
+        self._over = False                  # closed, and seen to be gone
         self._taken = 0                     # bytes of `got` already expected
         sock.setblocking(False)
         # What is sent is on its way at once (Nagle's algorithm would hold it
@@ -313,8 +314,11 @@ class Peer:
 
     def settled(self) -> bool:
         """Whether nothing is under way on this connection, either way."""
+        if self._over:
+            return True
         row = self.stage.diag.lookup(self.far, self.near)
         if row is None or row.state == sockdiag.TIME_WAIT:
+            self._over = self.closed        # nothing can begin here again
             return True
         if row.state == sockdiag.FIN_WAIT2 and not row.inode:
             return True         # closed, and all that was sent has come here

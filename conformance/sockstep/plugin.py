@@ -40,7 +40,9 @@ class _Worker:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        self.folder = Path(tempfile.mkdtemp(prefix="sockstep."))
+        # In memory where that can be had: a case makes and removes folders.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = Path(tempfile.mkdtemp(prefix="sockstep.", dir=memory))
         self.task_limit = confine.TaskLimit()
         self.count = 0
 
