@@ -20,9 +20,8 @@ def pattern(size: int, seed: int = 0) -> bytes:
     They are runs of the alphabet, each of which begins where chance,
     the same in every run, has it.
     """
-    blocks = 1
-    while blocks * _SIZE < size:            # few sizes, so few to be kept
-        blocks *= 4
+    unit = 16 if size < 16 * _SIZE else 1024
+    blocks = -(-size // (unit * _SIZE)) * unit      # few sizes are kept
     return _blocks(blocks, seed)[:size]
 
 
