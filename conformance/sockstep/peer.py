@@ -317,6 +317,11 @@ class Peer:
         if self._over:
             return True
         row = self.stage.diag.lookup(self.far, self.near)
+        if row is None and not self.closed and \
+                sockdiag.state(self.sock) == sockdiag.ESTABLISHED:
+            # Its other end is just being made (for a moment the kernel has
+            # it in no table), or a reset is on its way here.
+            return False
         if row is None or row.state == sockdiag.TIME_WAIT:
             self._over = self.closed        # nothing can begin here again
             return True

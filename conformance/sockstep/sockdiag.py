@@ -70,6 +70,11 @@ def tcp_info(sock: socket.socket) -> tuple[int, int, int, int]:
                                           socket.TCP_INFO, 256))
 
 
+def state(sock: socket.socket) -> int:
+    """The state of a socket of our own, such as ESTABLISHED."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
 def _address(family: int, raw: bytes) -> str:
     if family == socket.AF_INET:
         return socket.inet_ntoa(raw[:4])
@@ -180,9 +185,10 @@ class SockDiag:
         """
         ends = self.lookup(near, far), self.lookup(far, near)
         if None in ends or any(end.state == TIME_WAIT for end in ends):
-            return not any(end and end.state in (SYN_SENT, SYN_RECV,
-                                                 NEW_SYN_RECV)
-                           for end in ends)
+            # One without the other: it is just made, or about to be reset.
+            return not any(end and end.state in (
+                SYN_SENT, SYN_RECV, NEW_SYN_RECV, ESTABLISHED)
+                for end in ends)
         for end, other in (ends, ends[::-1]):
             if end.state in (SYN_SENT, SYN_RECV, NEW_SYN_RECV) or \
                     end.sent > other.received:
