@@ -39,6 +39,8 @@ def command(directory: Path) -> list[str]:
             "--show-leak-kinds=definite,indirect,possible",
             "--errors-for-leak-kinds=definite,indirect,possible",
             "--child-silent-after-fork=yes", "--num-callers=20",
+            # Both only make its start faster: no debugger, fewer tables.
+            "--vgdb=no", "--read-inline-info=no",
             "--xml=yes", f"--xml-file={directory}/valgrind.%p.xml"]
 
 
