@@ -101,6 +101,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nsockstep: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:                 # `make diff | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     finally:
         confine.end_all(lambda: procfs.descendants(os.getpid()))
 
