@@ -200,7 +200,7 @@ def test_a_file_that_is_not_listed(folder: Path, name: str) -> None:
 
 # -- the form of a case -----------------------------------------------------------
 def test_a_case() -> None:
-    @case("echo/short-send", role="server", group="G", source="S", hints="H",
+    @case("echo/short-send", role="server", group="Turns", source="S", hints="H",
           by_hand="\n    one\n      two\n", valgrind=True, level="SHOULD")
     def test_it(server):
         """It sends
@@ -231,13 +231,29 @@ def test_mistakes_in_a_case(slug: str, level: str, document: str | None,
 
     test_it.__doc__ = document
     with pytest.raises(ValueError, match=told):
-        case(slug, role="server", group="G", source="S", hints="H",
+        case(slug, role="server", group="Turns", source="S", hints="H",
              level=level)(test_it)
+
+
+def test_an_unknown_group() -> None:
+    with pytest.raises(ValueError, match="no group is called Tuns"):
+        case("echo/x", role="server", group="Tuns", source="S", hints="H")
+
+
+def test_the_order_of_cases(tmp_path: Path) -> None:
+    """As a learner meets them, whatever the names of the files are."""
+    for name, group in (("a", "Signals"), ("b", "Byte stream"),
+                        ("c", "Turns")):
+        (tmp_path / f"test_{name}.py").write_text(
+            "from sockstep.case import case\n"
+            f"@case('{name}/x', role='server', group='{group}', source='S', "
+            "hints='H')\ndef test_it(server):\n    'It is.'\n")
+    assert list(load_cases(tmp_path)) == ["b/x", "c/x", "a/x"]
 
 
 def test_two_cases_of_one_name(tmp_path: Path) -> None:
     text = ("from sockstep.case import case\n"
-            "@case('a/b', role='server', group='G', source='S', hints='H')\n"
+            "@case('a/b', role='server', group='Turns', source='S', hints='H')\n"
             "def test_it(server):\n    'It is.'\n")
     for name in ("test_a.py", "test_b.py"):
         (tmp_path / name).write_text(text)

@@ -207,25 +207,38 @@ def program(project: Project, kind: str, name: str, body: str, expected: str
         'run = ["python3", "-IS", "{here}/server.py"]\n' + expected)
 
 
-@pytest.mark.parametrize(("kind", "expected", "status", "told"), [
-    ("null", '[server.passes]\n"tiny/alive" = "It starts."\n', 0, "0 not"),
-    ("null", "[server.passes]\n", 1, "as a gap"),
-    ("null", '[server.passes]\n"tiny/alive" = "It starts."\n'
-     '"tiny/echo" = "It does not."\n', 1, "stuck|0 of 3 bytes"),
-    ("foreign", '[server.gaps]\n"tiny/echo" = "It is dumb."\n', 0, "0 not"),
-    ("foreign", "", 1, "0 of 3 bytes"),
-    ("foreign", '[server.gaps]\n"tiny/alive" = "It does start."\n'
-     '"tiny/echo" = "It is dumb."\n', 1, "as a gap")])
-def test_programs_as_told(project: Project, kind: str, expected: str,
-                          status: int, told: str) -> None:
-    """The program starts and never answers."""
+_ALIVE = '"tiny/alive" = "It does start."\n'
+_ECHO = '"tiny/echo" = "It is dumb, or is it?"\n'
+
+
+@pytest.mark.parametrize(("kind", "sound", "others"), [
+    ("null", "[server.passes]\n" + _ALIVE, {
+        "too-few": ("[server.passes]\n", "tiny/alive: fail", "as a gap"),
+        "too-many": ("[server.passes]\n" + _ALIVE + _ECHO,
+                     "tiny/echo: fail", "0 of 3 bytes")}),
+    ("foreign", "[server.gaps]\n" + _ECHO, {
+        "too-few": ("", "tiny/echo: fail", "0 of 3 bytes"),
+        "too-many": ("[server.gaps]\n" + _ALIVE + _ECHO,
+                     "tiny/alive: fail", "as a gap")})])
+def test_programs_as_told(project: Project, kind: str, sound: str,
+                          others: dict) -> None:
+    """The program starts and never answers: no more, no less is accepted."""
     proving(project)
-    program(project, kind, "dumb", "listener.accept(); signal.pause()\n",
-            expected)
+    body = "listener.accept(); signal.pause()\n"
+    program(project, kind, "sound", body, sound)
     done = project.run("prove", "--only", kind, "--jobs", "0")
-    assert done.returncode == status, done.stdout + done.stderr
-    assert any(word in done.stdout for word in told.split("|"))
-    assert f"{kind} programs: 1, 2 case runs" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{kind} programs: 1, 2 case runs, 0 not as told" in done.stdout
+    for name, (expected, _, _) in others.items():
+        program(project, kind, name, body, expected)
+    done = project.run("prove", "--only", kind, "--jobs", "0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{kind} programs: 3, 6 case runs, 2 not as told" in done.stdout
+    problems = [line for line in done.stdout.splitlines()
+                if line.startswith("  not so: ")]
+    for name, (_, case, told) in others.items():
+        assert [name in line and case in line and told in line
+                for line in problems].count(True) == 1
 
 
 def test_an_unknown_case_in_a_manifest(project: Project) -> None:

@@ -23,19 +23,21 @@ server = socket.create_server(("127.0.0.1", 0))
 
 @pytest.fixture
 def run() -> Iterator[Callable]:
-    """Start a Python script; it is ended after the test."""
+    """Start a Python script; it and its children are ended after the test."""
     started = []
 
     def start(body: str) -> subprocess.Popen:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _HEAD + body],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True)
         started.append(process)
         return process
 
     yield start
     for process in started:
-        process.kill()
+        if process.returncode is None:  # else the group may be another's now
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -98,8 +100,6 @@ def test_wait_of(run: Callable, until: Callable, body: str, calls: str,
     assert (wait.fd is not None) is names_fd
     assert str(wait) == (f"{wait.call}(fd {wait.fd})" if names_fd
                          else f"{wait.call}()")
-    for child in procfs.descendants(pid):
-        os.kill(child, signal.SIGKILL)
 
 
 def test_the_descriptor_of_a_wait(run: Callable, until: Callable) -> None:
@@ -199,8 +199,6 @@ signal.pause()
     assert procfs.stat(zombie).state == "Z"
     assert procfs.stat(grandchild).parent == child
     assert procfs.descendants(grandchild) == []
-    for pid in (grandchild, child):
-        os.kill(pid, signal.SIGKILL)
 
 
 def test_the_child_of_a_thread_is_a_descendant(run: Callable) -> None:
@@ -215,7 +213,6 @@ threading.Thread(target=fork).start()
 """)
     child, = words(process)
     assert procfs.descendants(process.pid) == [child]
-    os.kill(child, signal.SIGKILL)
 
 
 def test_a_name_with_blanks_and_brackets(tmp_path: Path, until: Callable

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import select
 import signal
+import time
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 
 from sockstep import procfs, run
 from sockstep.case import Case
+from sockstep.deadline import load_factor
 from sockstep.failure import Failure, HarnessError, mismatch
 from sockstep.results import Results, environment
 
@@ -250,12 +252,17 @@ def test_a_run_of_nothing_is_no_success(project: Project, words: list[str],
     assert done.stderr.count("\n") == 1
 
 
-def test_leaks_no(project: Project) -> None:
+def test_leaks_no_and_a_report_elsewhere(project: Project, tmp_path: Path
+                                         ) -> None:
+    out = tmp_path / "a b"
     filled(project).run("check", "--step", "2", "--leaks", "no", "--jobs",
-                        "0")
-    found = project.verdicts()
-    assert found.get("server-2-turned tiny/leak") in (None, "n/a")
-    assert found["server-2-turned tiny/file"] == "pass"
+                        "0", "--out", str(out))
+    results = json.loads((out / "results.json").read_text())
+    SCHEMA.validate(results)
+    found = {row["case"]: row["verdict"] for row in results["results"]}
+    assert found.get("tiny/leak") in (None, "n/a")
+    assert found["tiny/file"] == "pass"
+    assert not (project.folder / "build/report").exists()
 
 
 def test_cases_that_can_not_be_loaded(project: Project) -> None:
@@ -279,14 +286,6 @@ def test_a_case_that_pytest_refuses(project: Project, jobs: str) -> None:
     assert project.results()["environment"]["complete"] is False
 
 
-def test_a_report_elsewhere(project: Project, tmp_path: Path) -> None:
-    out = tmp_path / "a b"
-    filled(project).run("check", "--step", "2", "--case", "tiny/file",
-                        "--jobs", "0", "--out", str(out))
-    SCHEMA.validate(json.loads((out / "results.json").read_text()))
-    assert not (project.folder / "build/report").exists()
-
-
 # -- runs that are cut off ---------------------------------------------------------
 #: A case that says who runs it, and goes on when it is told to.
 WAITS = """
@@ -298,7 +297,7 @@ def test_first(server):
 def test_waits(server):
     '''Waits.'''
     with open({fifo!r}, "w") as file:
-        print(os.getpid(), server.program.pid, file=file)
+        file.write(f"{{os.getpid()}} {{server.program.pid}}\\n")
     with open({gate!r}) as file:
         file.read()
 
@@ -322,8 +321,20 @@ class Waiting:
         self.temporary.mkdir()
         self.runner = project.start("check", "--jobs", jobs,
                                     TMPDIR=str(self.temporary))
-        with open(fifo) as file:        # opened when the case is there
-            self.worker, self.program = map(int, file.read().split())
+        # The line comes when the case is there, or the runner ends.
+        line = self._line_of(fifo)
+        assert line, self.told()
+        self.worker, self.program = map(int, line.split())
+
+    def _line_of(self, fifo: Path) -> str:
+        with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            pidfd = os.pidfd_open(self.runner.pid)
+            poll = select.poll()
+            poll.register(file, select.POLLIN)
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(60_000)
+            os.close(pidfd)
+            return (file.read() or b"").decode()
 
     def told(self) -> str:
         return self.runner.communicate(timeout=60)[0]
@@ -360,7 +371,10 @@ def test_an_interrupted_run(project: Project, jobs: str,
         os.killpg(waiting.runner.pid, number)
     else:
         waiting.runner.send_signal(number)
+    start = time.monotonic()
     told = waiting.told()
+    # execnet waits 5 s for a worker that was not told.
+    assert time.monotonic() - start < 4.0 * load_factor()
     assert waiting.runner.returncode == 130, told
     assert "interrupted" in told
     results = project.results()

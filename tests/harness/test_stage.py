@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sockstep import sockdiag
+from sockstep import procfs, sockdiag
 from sockstep import stage as stage_module
 from sockstep.deadline import Deadline, load_factor
 from sockstep.failure import Failure
+from sockstep.program import waits_of
 from sockstep.roles import Server
 from sockstep.sockdiag import SockDiag
 
@@ -284,6 +285,33 @@ def test_quiet_where_data_are_not_read(shop: Workshop) -> None:
     server.quiet()
     assert peer.read() == b""
     assert server.stage.quiet_now()
+
+
+@pytest.mark.parametrize(("name", "answers"), [
+    ("turns", ["1", "2"]), ("thread_state", ["S", "R"]),
+    ("thread_state", ["D"])])
+def test_not_quiet_where_a_thread_ran_between_two_looks(
+        shop: Workshop, monkeypatch: pytest.MonkeyPatch, name: str,
+        answers: list[str]) -> None:
+    """It was blocked whenever it was looked at, and yet it may have run."""
+    server = launch(shop, shop.listening("signal.pause()"))
+    server.quiet()
+    assert server.program.waits() is not None
+    left = iter(answers)
+    monkeypatch.setattr(procfs, name, lambda pid, tid: next(left))
+    assert server.program.waits() is None
+    assert list(left) == []
+
+
+def test_not_quiet_where_a_process_came_between_two_looks(
+        shop: Workshop) -> None:
+    server = launch(shop, shop.listening("signal.pause()"))
+    server.quiet()
+    pid = server.program.pid
+    assert waits_of(lambda: [pid]) is not None
+    left = iter([[pid], [pid, pid]])
+    assert waits_of(lambda: next(left)) is None
+    assert waits_of(lambda: []) is None
 
 
 class Late:

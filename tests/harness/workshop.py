@@ -191,8 +191,8 @@ class Project:
         (self.folder / "conformance/cases" / name).write_text(
             "import functools, os\nfrom sockstep.case import case\n"
             "from sockstep.failure import Failure, HarnessError\n"
-            "tiny = functools.partial(case, role='server', group='G', "
-            "source='S', hints=['First.', 'Second.'])\n" + text)
+            "tiny = functools.partial(case, role='server', "
+            "group='Byte stream', source='S', hints=['First.', 'Second.'])\n" + text)
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG")
