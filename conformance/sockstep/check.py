@@ -168,4 +168,6 @@ def _tell_end(console: Console, judged: list[dict], tally: Counter,
                                "red" if tally["fail"] else "dim")
         + (", " + console.paint(count(tally["error"], "error"), "red")
            if tally["error"] else ""))
+    if out.resolve().is_relative_to(Path.cwd()):
+        out = out.resolve().relative_to(Path.cwd())
     console.line(f"report: {out}/index.html, {out}/results.json")

@@ -104,8 +104,8 @@ class Console:
         fresh = [slug for slug in self._mended(target, lesson)
                  if any(record["case"] == slug and
                         record["verdict"] == "pass" for record in records)]
-        told = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more"
-                                       if len(fresh) > 3 else "")
+        told = ", ".join(fresh[:2]) + (f" and {len(fresh) - 2} more"
+                                       if len(fresh) > 2 else "")
         self.line(f"  {target.program:{wide}} {''.join(cells)} "
                   f"{seconds:7.2f}s  " + self.paint(told, "green"))
 

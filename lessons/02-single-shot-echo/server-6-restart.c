@@ -6,7 +6,8 @@
  *      and, in a second terminal, nc 127.0.0.1 8080
  *
  * Changed since step 5: SO_REUSEADDR allows the port to be bound while old
- * connections of it are still in TIME_WAIT (socket(7)). A second server that
+ * connections of it are still in TIME_WAIT (socket(7)), if the server that they
+ * come from had set it too. A second server that
  * listens there at the same time is refused as before.
  *
  * Still wrong:
