@@ -76,14 +76,14 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
 
     for record in unbuilt:
         sink(record)
-    outcome = run.execute(plan, arguments.jobs, sink) if total \
+    outcome = run.execute(plan, min(arguments.jobs, total), sink) if total \
         else run.Outcome(True)
     seconds = time.monotonic() - start
     judged = list(results.records)
     complete = outcome.complete and not outcome.broken and \
         len(judged) == total + len(unbuilt)
     for entry, target in asked:
-        if not plan.applies(entry, target) and target.cases is None:
+        if entry.role == target.role and not plan.applies(entry, target):
             results.add(run.not_asked(entry, target))
     submitted = bool(getattr(arguments, "submission", None))
     score = _score(judged, plan, cases, asked) if submitted else None
