@@ -68,9 +68,13 @@ def _soak(plan: run.Plan, arguments: argparse.Namespace,
 
         outcome = run.execute(plan, arguments.jobs, sink)
         done += sum(tally.values())
+        if runs % 10 == 0 and not console.live:
+            console.line(f"run {runs}: {done:,} case runs, "
+                         f"{count(sum(false.values()), 'false verdict')}")
         if outcome.broken or not outcome.complete:
             console.line("\n".join(outcome.broken) or "interrupted")
-            return 1
+            break
+    whole = outcome.complete and not outcome.broken
     console.line(
         f"{count(runs, 'run')}, {count(done, 'case run')} in "
         f"{time.monotonic() - start:.0f} s with {arguments.load} busy loops "
@@ -79,4 +83,4 @@ def _soak(plan: run.Plan, arguments: argparse.Namespace,
     slow = sorted(slowest.items(), key=lambda item: -item[1])[:5]
     console.line("slowest: " + ", ".join(f"{name} {seconds:.2f}s"
                                          for name, seconds in slow))
-    return 1 if false or not done else 0
+    return 0 if done and whole and not false else 1
