@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { EXIT_LAUNCH = 125 };
@@ -93,6 +94,16 @@ static void apply(char *option)
     }
 }
 
+/* signal(3) refuses the two signals that the C library keeps to itself, which
+ * posix_spawn(3), and so make, leaves ignored: the kernel is asked directly.
+ */
+static void default_dispositions(void)
+{
+    unsigned long zeros[32] = {0}; /* more than the kernel's own structure */
+    for (int which = 1; which < NSIG; which++) /* fails for KILL and STOP */
+        syscall(SYS_rt_sigaction, which, zeros, NULL, (size_t)NSIG / 8);
+}
+
 int main(int argc, char **argv)
 {
     pid_t starter = getppid();
@@ -102,8 +113,7 @@ int main(int argc, char **argv)
         return EXIT_LAUNCH;
 
     setsid(); /* Best effort: fails only for one that leads a group already. */
-    for (int which = 1; which < NSIG; which++)
-        signal(which, SIG_DFL); /* Fails for SIGKILL and SIGSTOP only. */
+    default_dispositions();
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
