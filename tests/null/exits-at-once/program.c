@@ -1,0 +1,5 @@
+/* Ends at once with success. */
+int main(void)
+{
+    return 0;
+}

@@ -1,0 +1,16 @@
+/* Reads all that its clients send, in turn, and never answers. */
+#include "null_socket.h"
+
+int main(int argc, char *argv[])
+{
+    int listener = null_listener(argc, argv);
+    for (;;) {
+        int connection = accept(listener, NULL, NULL);
+        if (connection == -1)
+            continue;
+        char buffer[4096];
+        while (recv(connection, buffer, sizeof(buffer), 0) > 0)
+            ;
+        close(connection);
+    }
+}
