@@ -41,6 +41,7 @@ class Peer:
         self.got = bytearray()
         self.sent = 0                       # bytes given to the kernel
         self.end: str | None = None         # None, "end-of-stream", "reset"
+        self.end_looked_for = False         # the case has asked for it
         self.half_closed = False
         self.closed = False
         self._over = False                  # closed, and seen to be gone
@@ -194,6 +195,7 @@ class Peer:
 
     def until_end(self) -> bytes:
         """Everything up to the end of the stream, orderly or not."""
+        self.end_looked_for = True
         def over() -> bool:
             self._pull()
             return self.end is not None
@@ -203,6 +205,7 @@ class Peer:
 
     def ended(self) -> bool:
         """Whether the stream has ended by now, orderly or not."""
+        self.end_looked_for = True
         self._pull()
         return self.end is not None or self.closed
 
@@ -217,6 +220,7 @@ class Peer:
 
     def read(self) -> bytes:
         """What has come and was not expected yet, without waiting."""
+        self.end_looked_for = True
         self._pull()
         fresh = bytes(self.got[self._taken:])
         self._taken = len(self.got)

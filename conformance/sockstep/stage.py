@@ -511,7 +511,10 @@ class Stage:
     def closing_questions(self) -> None:
         """What is asked after every case: ended well, nothing left?"""
         served = bool(self.peers)
-        talking = any(not (peer.closed or peer.half_closed or peer.end)
+        # An end that came with the data a case waited for, or just after
+        # them, would be a race: only one that the case asked for counts.
+        talking = any(not (peer.closed or peer.half_closed or
+                           peer.end and peer.end_looked_for)
                       for peer in self.peers)
         self._let_rest()
         early = [program for program in self.programs if not program.alive()

@@ -96,6 +96,26 @@ def test_a_case_may_let_a_server_end(shop: Workshop) -> None:
     stage.closing_questions()
 
 
+def test_an_end_after_the_clients_end(shop: Workshop) -> None:
+    """That it serves no second client is asked for by cases of its own."""
+    stage = talk(shop, shop.connected(_ECHO_ONCE + "sys.exit(0)"))
+    assert stage.peers[0].until_end() == b""
+    stage.closing_questions()
+    stage = talk(shop, shop.connected(
+        _ECHO_ONCE + "connection.recv(1); sys.exit(0)"))
+    stage.peers[0].half_close()
+    stage.quiet()
+    assert not stage.subject.alive()
+    stage.closing_questions()
+
+
+def test_an_end_before_the_first_client(shop: Workshop) -> None:
+    target = shop.target(shop.listening("os.read(0, 1)"))
+    stage = shop.stage(target)
+    Server.launch(stage, target)
+    assert failure_of(stage.closing_questions).kind == "exit"
+
+
 _LEFT = {
     "a child": ("if os.fork() == 0: signal.pause()\n", r"1 process left"),
     "a session": ("if os.fork() == 0:\n    os.setsid()\n    signal.pause()\n",
