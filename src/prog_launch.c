@@ -7,6 +7,8 @@
  *   fsize=BYTES   size of a written file          RLIMIT_FSIZE
  *   cpu=SECONDS   processor time                  RLIMIT_CPU
  *   as=BYTES      address space                   RLIMIT_AS
+ *   nproc=N       tasks of the user, all told     RLIMIT_NPROC
+ *   nice=N        added to the nice value
  *   hold=N        leave descriptors 3 to N-1 open on /dev/null
  *
  * The program gets a session of its own, default signal dispositions, an
@@ -70,6 +72,13 @@ static void hold(const char *value)
             die("hold", value);
 }
 
+static void be_nice(const char *value)
+{
+    errno = 0; /* -1 is a nice value, too. */
+    if (nice((int)number(value)) == -1 && errno != 0)
+        die("nice", value);
+}
+
 static void apply(char *option)
 {
     char *value = strchr(option, '=');
@@ -86,6 +95,10 @@ static void apply(char *option)
         limit(RLIMIT_CPU, value);
     else if (strcmp(option, "as") == 0)
         limit(RLIMIT_AS, value);
+    else if (strcmp(option, "nproc") == 0)
+        limit(RLIMIT_NPROC, value);
+    else if (strcmp(option, "nice") == 0)
+        be_nice(value);
     else if (strcmp(option, "hold") == 0)
         hold(value);
     else {

@@ -3,11 +3,13 @@
 These are the bounds of `make check`; they stop accidents (a fork in a loop,
 endless output, a spin), not attacks.  RLIMIT_NPROC does not bind root, so a
 cgroup with a limit of tasks is used where one can be made (cgroups(7), v2 or
-the v1 pids controller); elsewhere the runner counts descendants as it goes.
+the v1 pids controller).  Elsewhere RLIMIT_NPROC binds all but root, programs
+run at a lower priority than the runner, and the runner counts as it goes.
 """
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -23,24 +25,32 @@ MAX_CPU_SECONDS = 20
 MAX_ADDRESS_SPACE = 32 << 30
 
 
+#: What is added to the nice value of programs that only the runner counts.
+_NICE = 10
+
+#: "no": do as where no cgroup can be made, to see that this works as well.
+CGROUPS_VARIABLE = "SOCKSTEP_CGROUPS"
 _PIDS_HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/pids"))
 
 
 class TaskLimit:
     """A cgroup that this process and the programs it starts live in.
 
-    Where no group can be made `path` is None and nothing is limited here.
+    Where no group can be made `path` is None, and tasks are counted.
     """
 
     def __init__(self) -> None:
         self.path = self._make()
         self._refused = 0
+        self._before = procfs.tasks_of_machine()
         if self.path:
             self._home = self.path.parent / _own_group()
             (self.path / "cgroup.procs").write_text(str(os.getpid()))
 
     @staticmethod
     def _make() -> Path | None:
+        if os.environ.get(CGROUPS_VARIABLE) == "no":
+            return None
         for parent in _PIDS_HIERARCHIES:
             _remove_abandoned(parent)
             path = parent / f"sockstep-{os.getpid()}"
@@ -60,14 +70,30 @@ class TaskLimit:
         return int(words[words.index("max") + 1])
 
     def exceeded(self) -> bool:
-        """Whether a fork or a thread was refused since the last `reset`."""
-        return self.path is not None and self._count_refused() > self._refused
+        """Whether more tasks were made, or tried, since the last `reset`."""
+        if self.path is not None:
+            return self._count_refused() > self._refused
+        # The machine's number is read at once, one's own takes a while.
+        return procfs.tasks_of_machine() > self._before + MAX_TASKS and \
+            sum(len(procfs.threads(pid)) for pid in
+                procfs.descendants(os.getpid())) > MAX_TASKS
 
     def reset(self) -> None:
         """Start over for another program."""
+        self._before = procfs.tasks_of_machine()
         if self.path:
             (self.path / "pids.max").write_text(str(MAX_TASKS))
             self._refused = self._count_refused()
+
+    def launch_words(self) -> list[str]:
+        """What `launch` must be told, beside the other limits."""
+        if self.path:
+            return []
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        tasks = procfs.tasks_of_machine() + MAX_TASKS
+        if hard != resource.RLIM_INFINITY:
+            tasks = min(tasks, hard)
+        return [f"nproc={tasks}", f"nice={_NICE}"]
 
     def forbid_forks(self) -> None:
         """No task of this group can make another one until `reset`."""
@@ -108,17 +134,23 @@ def _remove_abandoned(parent: Path) -> None:
 def end_all(pids_now, limit: TaskLimit | None = None) -> None:
     """End every process that `pids_now()` lists, even while they fork.
 
-    Each is stopped first, until no new one shows up, and killed then, so
-    that none can outrun the others.
+    Their groups are killed whole, which no fork can outrun: kill(2) and
+    fork(2) exclude each other.  One that left its group is stopped first,
+    until no new one shows up, and killed then.
     """
     if limit:
         limit.forbid_forks()
     stopped: set[int] = set()
+    killed = {os.getpgrp()}                 # one's own: never
     while True:
         fresh = [pid for pid in pids_now() if pid not in stopped]
         if not fresh:
             break
         for pid in fresh:
+            facts = procfs.stat(pid)
+            if facts and facts.group not in killed:
+                killed.add(facts.group)
+                _signal(-facts.group, signal.SIGKILL)
             stopped.add(pid)
             _signal(pid, signal.SIGSTOP)
     for pid in stopped:

@@ -103,6 +103,11 @@ def stat(pid: int) -> Stat | None:
                 int(fields[11]) + int(fields[12]), int(fields[19]))
 
 
+def tasks_of_machine() -> int:
+    """Processes and threads of the whole machine, as far as it shows them."""
+    return int(_read("/proc/loadavg").split()[3].split("/")[1])
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time that the process has used so far, in seconds."""
     facts = stat(pid)

@@ -85,6 +85,8 @@ class Program:
         limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
                   f"as={confine.MAX_ADDRESS_SPACE}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
+        if task_limit:
+            limits += task_limit.launch_words()
         if hold:
             limits.append(f"hold={hold}")
         with open(stdout or self.stdout_path, "wb") as out, \
