@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -32,17 +33,22 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     chosen = selection.lessons(all_lessons, arguments.lesson)
     roles = selection.role(arguments.role)
     slugs = selection.cases(cases, arguments.case)
-    if arguments.submission:
-        targets = submission.targets(root, Path(arguments.submission),
-                                     all_lessons, chosen
-                                     if arguments.lesson else [], roles)
-    else:
-        targets = [step_target(step, root) for step in
-                   selection.steps(chosen, roles, arguments.step)]
-    plan = run.Plan(targets, slugs,
-                    {lesson.name: lesson.contract for lesson in all_lessons},
-                    tools(root), arguments.leaks == "yes")
-    return judge(plan, cases, all_lessons, root, arguments)
+    with tempfile.TemporaryDirectory(prefix="submission.",
+                                     dir=root / "build") as scratch:
+        if arguments.submission:
+            if arguments.step:
+                raise selection.NoMatch("STEP= chooses among the steps of "
+                                        "the kit; a submission has none")
+            targets = submission.targets(
+                root, Path(arguments.submission), all_lessons,
+                chosen if arguments.lesson else [], roles, Path(scratch))
+        else:
+            targets = [step_target(step, root) for step in
+                       selection.steps(chosen, roles, arguments.step)]
+        plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
+                                         for lesson in all_lessons},
+                        tools(root), arguments.leaks == "yes")
+        return judge(plan, cases, all_lessons, root, arguments)
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
@@ -74,6 +80,7 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
         console.progress(sum(tally.values()), total + len(unbuilt), tally,
                          f"{record['program']} {record['case']}")
 
+    console.progress(0, total + len(unbuilt), tally, "starting")
     for record in unbuilt:
         sink(record)
     outcome = run.execute(plan, min(arguments.jobs, total), sink) if total \

@@ -201,7 +201,7 @@ class Console:
         self.line(self.paint(" " * 6 + record["evidence"].get("repeat", ""),
                              "dim"))
 
-    def slowest(self, records: list[dict], number: int = 5) -> None:
+    def slowest(self, records: list[dict], number: int = 3) -> None:
         slow = sorted(records, key=lambda record: -record["seconds"])
         self.line(self.paint("slowest: " + ", ".join(
             f"{record['case']} {record['program']} {record['seconds']:.2f}s"

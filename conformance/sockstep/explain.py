@@ -61,7 +61,7 @@ def _tell(console: Console, root: Path, entry: Case) -> None:
     paragraph("source", entry.source)
     faults = [mutant.fault for mutant in load_mutants(root)
               if mutant.case == entry.slug]
-    for text in faults:
+    for text in dict.fromkeys(faults):
         paragraph("catches", text)
     if entry.by_hand:
         console.line(f"  {console.paint('by hand', 'cyan')}")
