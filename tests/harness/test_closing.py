@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,9 +111,13 @@ def test_an_end_after_the_clients_end(shop: Workshop) -> None:
 
 
 def test_an_end_before_the_first_client(shop: Workshop) -> None:
-    target = shop.target(shop.listening("os.read(0, 1)"))
+    target = shop.target(shop.python(
+        "signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))\n"
+        "listener = socket.create_server(address)\nsignal.pause()"))
     stage = shop.stage(target)
-    Server.launch(stage, target)
+    server = Server.launch(stage, target)
+    server.program.signal(signal.SIGUSR1)
+    stage.wait_end()
     assert failure_of(stage.closing_questions).kind == "exit"
 
 
