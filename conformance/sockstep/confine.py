@@ -164,7 +164,10 @@ def _signal(pid: int, number: int) -> None:
         pass                                # it ended on its own meanwhile
 
 
-def strays(known: set[int]) -> list[int]:
-    """Living processes below this one that are not `known`, zombies too."""
-    return [pid for pid in procfs.descendants(os.getpid())
-            if pid not in known]
+def reap_adopted() -> None:
+    """Wait for the processes that became our children by a parent's end."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

@@ -18,6 +18,7 @@ from .transcript import count, mismatch_rows, two_columns
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32",
           "yellow": "33", "cyan": "36"}
+_BUILD_LINES = 40
 _VERDICT_COLOURS = {"pass": "green", "fail": "red", "gap": "yellow",
                     "error": "red", "n/a": "dim"}
 
@@ -127,12 +128,27 @@ class Console:
                     and record["program"] == program]
             self.line()
             self.line(self.paint(f"{lesson} {program}", "bold"))
+            if mine[0]["evidence"]["kind"] == "build":
+                self._not_built(mine)
+                continue
             for group in dict.fromkeys(cases[record["case"]].group
                                        for record in mine):
                 self.line("  " + self.paint(group, "dim"))
                 for record in mine:
                     if cases[record["case"]].group == group:
                         self._mark(record)
+
+    def _not_built(self, records: list[dict]) -> None:
+        """What the compiler or make said, once for all cases."""
+        points = sum(record["points"] for record in records)
+        lost = "its case fails" if len(records) == 1 else \
+            f"all its {len(records)} cases fail"
+        self.line(f"    {self.paint('FAIL', 'red')}  0/{points}  "
+                  f"{records[0]['message']}: {lost}")
+        words = records[0]["evidence"]["detail"].splitlines()
+        self._block(words[:_BUILD_LINES])
+        if len(words) > _BUILD_LINES:
+            self._block([f"... and {len(words) - _BUILD_LINES} more lines"])
 
     def _mark(self, record: dict) -> None:
         verdict = record["verdict"]

@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import build, selection
+from . import build, confine, selection
 from .case import Case, applies
 from .contract import ROLES, Lesson, LessonError, Target
 
@@ -125,13 +125,17 @@ def command_of(entry: Entry, folder: Path, root: Path) -> list[str]:
             for word in _filled(entry.run, folder, root)]
 
 
-def build_entry(entry: Entry, folder: Path, root: Path) -> None:
-    """Run the build commands in `folder`; raises BuildError."""
+def build_entry(entry: Entry, folder: Path, root: Path,
+                limit: confine.TaskLimit | None = None) -> str:
+    """Run the build commands in `folder`; returns their words.
+
+    Raises BuildError.
+    """
     for need in entry.needs:
         if not shutil.which(need):
             raise build.BuildError(f"{need} is needed and not installed")
-    for command in entry.build:
-        build.run(_filled(command, folder, root), folder)
+    return "\n".join(build.run(_filled(command, folder, root), folder, limit)
+                     for command in entry.build)
 
 
 def expected_targets(root: Path, folder: Path, lessons: list[Lesson],

@@ -6,16 +6,18 @@ is there.  Records are plain data in the form of results.json.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import signal
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from . import procfs
+from . import confine, procfs
 from .case import Case, applies, load_cases
 from .contract import Contract, Target
 from .failure import Failure
@@ -23,6 +25,8 @@ from .program import Tools
 
 PLAN_VARIABLE = "SOCKSTEP_RUN"
 CASES = Path(__file__).parent.parent / "cases"
+#: How often the workers are looked after.
+GUARD_SECONDS = 0.3
 
 
 @dataclass
@@ -171,6 +175,37 @@ class _Collector:
         self.broken.append(str(excrepr))
 
 
+class _Guard(threading.Thread):
+    """Lets workers go on that a program has stopped: nobody else would.
+
+    A program can send SIGSTOP to its parent, which is a worker.  Its
+    programs are killed then, and the worker finds them so.  (Ctrl-Z stops
+    this process as well, and what ends that lets all go on.)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="guard", daemon=True)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        before: set[int] = set()
+        while not self._over.wait(GUARD_SECONDS):
+            stopped = {pid for pid in procfs.children(os.getpid())
+                       if (facts := procfs.stat(pid)) and facts.state == "T"}
+            for pid in stopped & before:
+                confine.end_all(functools.partial(procfs.descendants, pid))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            before = stopped
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self.join()
+
+
 @dataclass
 class Outcome:
     """How the run as a whole went."""
@@ -203,7 +238,7 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
             arguments += ["-n", str(jobs), "--max-worker-restart=4"]
         else:
             arguments += ["-p", "no:xdist"]
-        with contextlib.redirect_stdout(noise):
+        with contextlib.redirect_stdout(noise), _Guard():
             status = pytest.main(arguments, plugins=[collector])
     # pytest also calls it interrupted where a module could not be loaded.
     interrupted = status == pytest.ExitCode.INTERRUPTED and \

@@ -311,14 +311,14 @@ class Stage:
             stopped = None
             if program is not None:
                 program.pump_input()
+                if self.task_limit and self.task_limit.exceeded():
+                    raise self._too_many_tasks(program)
                 if not program.alive():
                     if self.settled() and not self._children_at_work():
                         stopped = "ended"
                 elif not program.frozen and rounds and \
                         self._at_rest_for_good(program):
                     stopped = "stuck"
-                elif self.task_limit and self.task_limit.exceeded():
-                    raise self._too_many_tasks(program)
                 elif program.calls_without_end():
                     raise _endless_calls(program)
                 elif rounds > 20:
@@ -672,18 +672,9 @@ class Stage:
         if left:
             confine.end_all(lambda: procfs.descendants(os.getpid()),
                             self.task_limit)
-            _reap_adopted()
+            confine.reap_adopted()
         self.diag.close()
         shutil.rmtree(self.directory, ignore_errors=False)
-
-
-def _reap_adopted() -> None:
-    """Wait for the processes that became our children by a parent's end."""
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
 
 
 def _turns(program: Program) -> list[str]:
@@ -780,6 +771,8 @@ _SIGNALS = {
     signal.SIGXFSZ: "it wrote more output than the limit of "
                     f"{confine.MAX_FILE_BYTES >> 20} MiB allows",
     signal.SIGXCPU: "it used more processor time than the limit allows",
+    signal.SIGKILL: "the kernel does that when memory runs out, and the "
+                    "runner to a program that stops the runner",
     signal.SIGALRM: "its own alarm() went off without a handler",
     signal.SIGFPE: "an arithmetic fault, such as a division by zero",
     signal.SIGBUS: "a bad address",

@@ -8,22 +8,31 @@ built in a copy.
 """
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import shutil
+import stat
 import sys
 from pathlib import Path
 
-from . import build, manifest, selection
+from . import build, confine, manifest, procfs, selection
 from .contract import ROLES, Lesson, Target
 from .selection import NoMatch
 
 #: Bytes of a submission's folder that are copied at the most.
 MAX_BYTES = 64 << 20
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
+_COPIED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def targets(root: Path, folder: Path, lessons: list[Lesson],
-            chosen: list[Lesson], roles: tuple[str, ...]) -> list[Target]:
-    """The programs of the submission, built; `chosen`: those of LESSON=."""
+            chosen: list[Lesson], roles: tuple[str, ...],
+            scratch: Path) -> list[Target]:
+    """The programs of the submission, built in `scratch`.
+
+    `chosen`: the lessons of LESSON=, none if it was not given.
+    """
     if not folder.is_dir():
         raise NoMatch(f"there is no folder {folder}")
     pairs = [(lesson, folder / lesson.name) for lesson in chosen or lessons
@@ -31,8 +40,17 @@ def targets(root: Path, folder: Path, lessons: list[Lesson],
     if not pairs:
         pairs = [(_only_lesson(folder, lessons, chosen), folder)]
     found = []
-    for lesson, part in pairs:
-        found += _programs(root, folder, part, lesson, roles)
+    limit = confine.TaskLimit()
+    try:
+        for lesson, part in pairs:
+            copy = scratch / lesson.name
+            _copy(part, copy)
+            found += _programs(root, folder, copy, lesson, roles, limit)
+    finally:
+        # What a build has left running must not meet what is judged.
+        confine.end_all(lambda: procfs.descendants(os.getpid()), limit)
+        confine.reap_adopted()
+        limit.leave()
     if not found:
         sources = " and no ".join(f"{role}.c" for role in roles)
         raise NoMatch(f"{folder} has no {sources}, and no Makefile or "
@@ -54,18 +72,17 @@ def _only_lesson(folder: Path, lessons: list[Lesson],
     return chosen[0]
 
 
-def _programs(root: Path, folder: Path, part: Path, lesson: Lesson,
-              roles: tuple[str, ...]) -> list[Target]:
-    copy = root / "build" / "submission" / lesson.name
-    _copy(part, copy)
-    repeat = f"LESSON={lesson.number} SUBMISSION={folder}"
+def _programs(root: Path, folder: Path, copy: Path, lesson: Lesson,
+              roles: tuple[str, ...], limit: confine.TaskLimit
+              ) -> list[Target]:
+    repeat = f"LESSON={lesson.number} SUBMISSION={shlex.quote(str(folder))}"
     made = []
     for role in roles:
         target = Target(lesson.name, role, role, [str(copy / role)],
                         lesson.contract, kind="submission",
                         source=str(copy), repeat=f"{repeat} ROLE={role}")
         try:
-            if _build(root, copy, target):
+            if _build(root, copy, target, limit):
                 made.append(target)
         except build.BuildError as error:
             target.build_error = str(error)
@@ -74,51 +91,67 @@ def _programs(root: Path, folder: Path, part: Path, lesson: Lesson,
 
 
 def _copy(part: Path, copy: Path) -> None:
-    size = sum(path.stat().st_size for path in part.rglob("*")
-               if path.is_file())
+    """Copy the files; links stay links, and what is no file is left out."""
+    files = [path for path in part.rglob("*") if path.is_file()
+             and not path.is_symlink() and ".git" not in path.parts]
+    size = sum(path.stat().st_size for path in files)
     if size > MAX_BYTES:
         raise NoMatch(f"{part} holds {size >> 20} MiB; a submission may have "
                       f"{MAX_BYTES >> 20}")
-    if copy.exists():
-        shutil.rmtree(copy)
-    shutil.copytree(part, copy, symlinks=True)
+    try:
+        shutil.copytree(part, copy, symlinks=True, ignore=_left_out)
+    except shutil.Error as error:
+        source, _, why = error.args[0][0]
+        raise NoMatch(f"{source} can't be copied: {why}") from error
 
 
-def _build(root: Path, copy: Path, target: Target) -> bool:
+def _left_out(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name == ".git" or not stat.S_IFMT(
+        os.lstat(Path(folder, name)).st_mode) in _COPIED]
+
+
+def _build(root: Path, copy: Path, target: Target,
+           limit: confine.TaskLimit) -> bool:
     """Build one role in `copy`; False if the submission has no such role."""
     role = target.role
     path = copy / "program.toml"
     if path.exists():
         for entry in manifest.load_manifest(path).entries:
             if entry.role == role:
-                manifest.build_entry(entry, copy, root)
+                _tell(manifest.build_entry(entry, copy, root, limit))
                 target.command = manifest.command_of(entry, copy, root)
                 target.port_mode = entry.port
                 target.memory = entry.memory
                 return True
         return False
     if any((copy / name).exists() for name in _MAKEFILES):
-        return _make(copy, role)
+        return _make(root, copy, role, limit)
     if not (copy / f"{role}.c").exists():
         return False
     others = [file for file in sorted(copy.glob("*.c"))
               if file.stem not in ROLES]
-    words = build.compile_program([copy / f"{role}.c", *others], copy / role,
-                                  root)
-    if words:
-        print(words, file=sys.stderr)       # warnings are for its author
+    _tell(build.compile_program([copy / f"{role}.c", *others], copy / role,
+                                root, limit=limit))
     return True
 
 
-def _make(copy: Path, role: str) -> bool:
+def _make(root: Path, copy: Path, role: str, limit: confine.TaskLimit
+          ) -> bool:
     try:
-        build.run(["make", "--no-print-directory", role], copy)
+        # Its words are looked at, so they must not be translated.
+        _tell(build.run(["make", "--no-print-directory", role], copy, limit,
+                        LC_ALL="C", SOCKSTEP=str(root)))
     except build.BuildError as error:
-        if "No rule to make target" in str(error) and \
-                f"'{role}'" in str(error):
+        if re.search(rf"No rule to make target '{role}'\.", str(error)):
             return False
         raise
     if not (copy / role).exists():
         raise build.BuildError(f"its Makefile's '{role}' made no file "
                                f"'{role}'")
     return True
+
+
+def _tell(words: str) -> None:
+    """Warnings are for the author of the submission."""
+    if "warning:" in words:
+        print(words, file=sys.stderr)
