@@ -1,6 +1,6 @@
 """The documents' own servers, as partners of a client."""
 from sockstep.case import case
-from sockstep.stage import LOOPBACK
+from sockstep.listener import LOOPBACK
 
 #: The documents' servers, by the number of messages on one connection.
 SERVERS = {"one": ["echo_server_once.py"],

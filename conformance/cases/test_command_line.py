@@ -6,7 +6,7 @@ import socket
 
 from sockstep.case import case
 from sockstep.failure import Failure
-from sockstep.stage import LOOPBACK
+from sockstep.listener import LOOPBACK
 
 GROUP = "Command line and text"
 #: Arguments of -P that are no port.

@@ -10,8 +10,9 @@ One job a module:
 `run`                   one run of the cases over some programs (pytest)
 `plugin`                the pytest side: parameters, fixtures, records
 `stage`                 all that one case has on: programs, peers, listener
+`closing`               what is asked after every case
 `program`               one process under test
-`peer`                  a scripted end of a connection
+`peer`, `listener`      a scripted end of a connection, a server for clients
 `data`                  bytes to send
 `transcript`            what happened, in order, and how to show it
 `sockdiag`, `procfs`    the kernel's own tables

@@ -68,6 +68,9 @@ def run(command: list[str], folder: Path,
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         words = _words(output)
+    if limit and limit.exceeded():
+        raise BuildError(f"{shlex.join(command)}: it made more than "
+                         f"{confine.MAX_TASKS} processes")
     status = process.returncode
     if status == 125 and words.startswith("launch: exec "):
         raise BuildError(words.removeprefix("launch: exec "))
@@ -80,8 +83,7 @@ def run(command: list[str], folder: Path,
 
 def _await(process: subprocess.Popen, command: list[str],
            limit: confine.TaskLimit | None) -> None:
-    """Wait for the command's own process; BuildError beyond its bounds."""
-    told = shlex.join(command)
+    """Wait for the command's own process; BuildError when it takes long."""
     end = time.monotonic() + BUILD_SECONDS
     while True:
         try:
@@ -89,11 +91,10 @@ def _await(process: subprocess.Popen, command: list[str],
             return
         except subprocess.TimeoutExpired:
             if limit and limit.exceeded():
-                raise BuildError(f"{told}: it made more than "
-                                 f"{confine.MAX_TASKS} processes") from None
+                return                      # it is ended and told of
             if time.monotonic() > end:
-                raise BuildError(f"{told}: not done after {BUILD_SECONDS} s"
-                                 ) from None
+                raise BuildError(f"{shlex.join(command)}: not done after "
+                                 f"{BUILD_SECONDS} s") from None
 
 
 def _words(output) -> str:

@@ -41,7 +41,8 @@ class _Worker:
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # In memory where that can be had: a case makes and removes folders.
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and \
+            "TMPDIR" not in os.environ else None
         self.folder = Path(tempfile.mkdtemp(prefix="sockstep.", dir=memory))
         self.task_limit = confine.TaskLimit()
         self.count = 0

@@ -345,3 +345,9 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
     if pids_now() != pids:
         return None
     return found or None                    # none: it starts, or has ended
+
+
+def told_by(program: Program) -> str:
+    """What the program wrote to standard error last, for a failure."""
+    text = program.stderr.decode(errors="replace").strip()
+    return f"standard error: {text[-500:]}" if text else ""

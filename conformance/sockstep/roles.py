@@ -9,9 +9,10 @@ import socket
 
 from .contract import Target
 from .failure import Failure, Mismatch, mismatch
+from .listener import LOOPBACK, Listener
 from .peer import Peer
-from .program import Program
-from .stage import LOOPBACK, Listener, Stage
+from .program import Program, told_by
+from .stage import Stage
 from .transcript import count, shorten
 
 
@@ -94,7 +95,7 @@ class Server:
             raise Failure("crash", f"{crash} at {what}")
         if not self.program.alive():
             raise Failure("exit", f"{what} ended the server "
-                          f"({self.program.ending()})", self._stderr())
+                          f"({self.program.ending()})", told_by(self.program))
 
     def expect_orderly_end(self, number: signal.Signals = signal.SIGTERM,
                            when: str = "") -> None:
@@ -114,11 +115,7 @@ class Server:
                           f"server was {ending}, which it does not handle")
         if ending.status != 0:
             raise Failure("exit", f"exit status 0 is due after {what}; the "
-                          f"server ended with {ending}", self._stderr())
-
-    def _stderr(self) -> str:
-        text = self.program.stderr.decode(errors="replace").strip()
-        return f"standard error: {text[-500:]}" if text else ""
+                          f"server ended with {ending}", told_by(self.program))
 
     def expect_exit(self, status: int, why: str = "") -> None:
         self.stage.expect_exit(status, self.program, why)

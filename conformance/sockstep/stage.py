@@ -19,16 +19,16 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-from . import confine, faults, procfs, sockdiag, valgrind
+from . import closing, confine, procfs, sockdiag
 from .contract import Target
-from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
+from .deadline import SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, mismatch
+from .listener import Listener
 from .peer import Peer
 from .procfs import Wait
-from .program import Ending, Program, Tools, waits_of
+from .program import Ending, Program, Tools, told_by, waits_of
 from .transcript import Transcript, count
 
-LOOPBACK = "127.0.0.1"
 #: The documents' own programs, in Python.
 PEERS = Path(__file__).parent.parent / "peers"
 #: ``program: what: why``, as the program contract asks for.
@@ -163,7 +163,7 @@ class Stage:
                 return True
             return False
 
-        deadline = Deadline(factor=self._factor())
+        deadline = Deadline(factor=self.factor())
         while not connected():
             if deadline.expired():
                 raise Failure("refused", "the connection was not taken: the "
@@ -178,7 +178,7 @@ class Stage:
         self.peers.append(peer)
         return peer
 
-    def listen(self, backlog: int = 8, **sizes: int) -> "Listener":
+    def listen(self, backlog: int = 8, **sizes: int) -> Listener:
         """A server of the harness's own, for a client under test.
 
         `backlog` -1: the port is held, but nobody listens there.
@@ -186,7 +186,8 @@ class Stage:
         return Listener(self, backlog, **sizes)
 
     # -- what the kernel says -------------------------------------------------
-    def _factor(self) -> float:
+    def factor(self) -> float:
+        """How much slower than usual the programs may be (Valgrind)."""
         return max((program.factor for program in self.programs),
                    default=1.0)
 
@@ -248,7 +249,7 @@ class Stage:
         timer counts as resting.
         """
         program = program or self.subject
-        deadline = Deadline(factor=self._factor())
+        deadline = Deadline(factor=self.factor())
         start_cpu = program.cpu_seconds()
         pause = 0.0
         while program.alive() or not self.settled():
@@ -301,7 +302,7 @@ class Stage:
         `{}` in it is replaced by `amount()`.
         """
         program = program or self.subject
-        deadline = Deadline(factor=self._factor())
+        deadline = Deadline(factor=self.factor())
         start_cpu = None
         pause, rounds = 0.0, 0
         while True:
@@ -422,7 +423,7 @@ class Stage:
         """"the server was killed by SIGPIPE", or '' if it did not crash."""
         if program is None:
             return ""
-        deadline = Deadline(factor=self._factor())
+        deadline = Deadline(factor=self.factor())
         pause = 0.0
         while program.alive() and not deadline.expired():
             if program.waits() is not None:
@@ -484,7 +485,7 @@ class Stage:
                 "output", f"the {program.label} must say on standard error "
                 "what failed and why, as in \"program: what: why\""
                 + (f", here with {reason}" if reason else ""),
-                _stderr(program) or "nothing was written to standard error")
+                told_by(program) or "nothing was written to standard error")
 
     def end_in_order(self, program: Program | None = None,
                      number: signal.Signals = signal.SIGTERM) -> Ending:
@@ -504,97 +505,15 @@ class Stage:
 
         A server that makes one for each client may leave them at work.
         """
-        for pid in self._left_over():
+        for pid in self.left_over():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
     def closing_questions(self) -> None:
-        """What is asked after every case: ended well, nothing left?"""
-        served = bool(self.peers)
-        # An end that came with the data a case waited for, or just after
-        # them, would be a race: only one that the case asked for counts.
-        talking = any(not (peer.closed or peer.half_closed or
-                           peer.end and peer.end_looked_for)
-                      for peer in self.peers)
-        self._let_rest()
-        early = [program for program in self.programs if not program.alive()
-                 and (talking or not served)]
-        for peer in self.peers:
-            peer.close()
-        self._let_rest()
-        for program in self.programs:
-            self._ask_end(program, served, program in early)
-        self._ask_left_over()
-        for program in self.programs:
-            if program.under_valgrind:
-                self._ask_valgrind(program)
-            if program.plan:
-                self._ask_faults(program)
+        """What is asked after every case; see `closing`."""
+        closing.ask(self)
 
-    def _let_rest(self) -> None:
-        """Let the servers come to rest, so that the answers are no race."""
-        for program in self.programs:
-            if program.role == "server" and program.alive():
-                # Best effort: whether it spins is asked by other cases.
-                with contextlib.suppress(Failure):
-                    self.quiet(program)
-
-    def _ask_end(self, program: Program, served: bool, early: bool) -> None:
-        """Whether the program ends, and ends well.
-
-        A server that should serve for ever and ends once its client is gone
-        is told so by the cases about turns; here it is only asked whether
-        it ended too `early`: with a client connected, or before one came.
-        """
-        if program.role == "client":
-            program.end_input()
-        if program.alive():
-            if program.role == "client" or (
-                    self.contract.ends_alone and served
-                    and program is self.subject):
-                self.wait_end(program)
-            else:
-                self.end_in_order(program)
-        ending = program.ending()
-        if program.ended_by_harness:
-            # A handler may put what the signal did into the status, as
-            # shells do: 128 and its number.
-            asked = (signal.SIGTERM, signal.SIGINT)
-            if ending.signal in asked or ending.status in (
-                    0, *(128 + number for number in asked)):
-                return
-            if ending.signal is None and program.may_end:
-                return                      # the case has looked at it
-            if ending.signal is None:
-                raise Failure("exit", f"the {program.label} ended with "
-                              f"{ending} after SIGTERM")
-        if ending.signal is not None:
-            crash = self.crash_of(program) or f"{program.label} was {ending}"
-            raise Failure("crash", crash)
-        if program.role == "server" and early and not program.may_end and \
-                not self.contract.ends_alone:
-            raise Failure("exit", f"the {program.label} ended by itself "
-                          f"({ending}) though it should serve for ever",
-                          _stderr(program))
-
-    def _ask_left_over(self) -> None:
-        """No process outlives the program; one that is ending may do so."""
-        deadline = Deadline(LEFT_SECONDS, self._factor())
-        pause = 0.0
-        while left := self._left_over():
-            waits = waits_of(self._left_over)
-            if deadline.expired() or waits and not any(wait.timed
-                                                       for wait in waits):
-                raise self._outlived(left)
-            select.poll().poll(pause * 1000)
-            pause = min(0.005, pause * 2 + 0.0001)
-        for program in self.programs:
-            files = program.left_files()
-            if files:
-                raise Failure("leak", "files left behind in the working "
-                              "folder: " + ", ".join(files[:5]))
-
-    def _left_over(self) -> list[int]:
+    def left_over(self) -> list[int]:
         """Living processes that a program made and that outlive it.
 
         They are children of this process now, the subreaper.  The dead do
@@ -608,41 +527,9 @@ class Stage:
 
     def _children_at_work(self) -> bool:
         """Whether what outlives the programs may still do something."""
-        waits = waits_of(self._left_over)
-        return bool(self._left_over()) and (
+        waits = waits_of(self.left_over)
+        return bool(self.left_over()) and (
             waits is None or any(wait.timed for wait in waits))
-
-    @staticmethod
-    def _outlived(left: list[int]) -> Failure:
-        told = [f"{facts.name} (pid {facts.pid})" for facts
-                in map(procfs.stat, left[:5]) if facts]
-        number = "1 process" if len(left) == 1 else f"{len(left)} processes"
-        return Failure("leak", f"{number} left behind: {', '.join(told)}")
-
-    def _ask_valgrind(self, program: Program) -> None:
-        source = Path(self.target.source) if self.target.source else None
-        found = valgrind.findings(program.directory, source)
-        if not found:
-            return
-        self.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
-                          for finding in found]
-        first = found[0]
-        raise Failure("leak" if first.is_leak else "memory",
-                      f"Valgrind: {first}", self.findings[0])
-
-    def _ask_faults(self, program: Program) -> None:
-        if not faults.reached(program.call_log):
-            raise HarnessError(
-                "the fault preload did not reach the program: it is linked "
-                "statically or drops LD_PRELOAD, so no fault can be provoked "
-                "in it; link it dynamically")
-        if "=" in program.plan and \
-                not program.plan_may_miss and \
-                not any(call.injected for call in program.calls()):
-            raise HarnessError(
-                f"the planned fault {program.plan} never happened: the "
-                "program makes no such call through the C library (stdio on "
-                "a socket and raw system calls are out of reach)")
 
     # -- giving back ---------------------------------------------------------
     def facts(self) -> dict:
@@ -698,68 +585,6 @@ def _endless_calls(program: Program) -> Failure:
     return Failure("spin", "the program spins: it makes calls without end, "
                    f"such as {last[-1].text}",
                    "the last calls:\n" + "\n".join(map(str, last)))
-
-
-def _stderr(program: Program) -> str:
-    text = program.stderr.decode(errors="replace").strip()
-    return f"standard error: {text[-500:]}" if text else ""
-
-
-class Listener:
-    """A listening socket of the harness, for a client under test.
-
-    `receive_buffer`, `send_buffer` and `segment` are in bytes and make its
-    connections narrow.  They are set here because the kernel makes a
-    connection before anybody accepts it.
-    """
-
-    def __init__(self, stage: Stage, backlog: int, receive_buffer: int = 0,
-                 send_buffer: int = 0, segment: int = 0):
-        self.stage = stage
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        stage.sockets.append(self.sock)
-        for level, option, size in (
-                (socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer),
-                (socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer),
-                (socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)):
-            if size:
-                self.sock.setsockopt(level, option, size)
-        self.sock.bind((LOOPBACK, 0))
-        if backlog >= 0:
-            self.sock.listen(backlog)
-        self.sock.setblocking(False)
-        self.address = self.sock.getsockname()
-
-    @property
-    def port(self) -> int:
-        return self.address[1]
-
-    def accept(self) -> Peer:
-        """The client's connection, once it is there."""
-        def accepted() -> tuple[socket.socket, tuple] | None:
-            try:
-                return self.sock.accept()
-            except BlockingIOError:
-                return None
-
-        connection, far = self.stage.wait(accepted, None,
-                                          "the client does not connect")
-        self.stage.sockets.append(connection)
-        label = "server" if not self.stage.peers else \
-            f"server, connection {len(self.stage.peers) + 1}"
-        peer = Peer(self.stage, connection, label, far)
-        self.stage.peers.append(peer)
-        self.stage.transcript.add("program", peer.label, "connect")
-        return peer
-
-    def nobody(self) -> None:
-        """No connection waits here."""
-        try:
-            self.sock.accept()[0].close()
-        except BlockingIOError:
-            return
-        raise Failure("output", "the client made a connection where none "
-                      "was due")
 
 
 _SIGNALS = {

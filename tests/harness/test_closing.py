@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sockstep import faults, valgrind
-from sockstep import stage as stage_module
+from sockstep import closing, faults, valgrind
 from sockstep.failure import Failure, HarnessError
 from sockstep.roles import Client, Server
 from sockstep.stage import Stage
@@ -149,7 +148,7 @@ def test_a_child_that_waits_with_a_timer(shop: Workshop,
                                         monkeypatch: pytest.MonkeyPatch
                                         ) -> None:
     """It may be about to end: it is given its time, and no more."""
-    monkeypatch.setattr(stage_module, "LEFT_SECONDS", 0.2)
+    monkeypatch.setattr(closing, "LEFT_SECONDS", 0.2)
     stage = talk(shop, shop.listening(
         "import time\nif os.fork() == 0: time.sleep(600)\n" + ECHO))
     failure = failure_of(stage.closing_questions)

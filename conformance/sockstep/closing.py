@@ -1,0 +1,148 @@
+"""The questions that are asked after every case, whatever it was about.
+
+Did the program end as its contract has it?  Is a process or a file left
+behind?  Is Valgrind's log there, and clean?  Was the planned fault provoked?
+"""
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import faults, procfs, valgrind
+from .deadline import LEFT_SECONDS, Deadline
+from .failure import Failure, HarnessError
+from .program import Program, told_by, waits_of
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def ask(stage: "Stage") -> None:
+    """Ask all of them; the first bad answer is raised as a Failure.
+
+    What can't be judged is raised as a HarnessError.
+    """
+    served = bool(stage.peers)
+    # An end that came with the data a case waited for, or just after
+    # them, would be a race: only one that the case asked for counts.
+    talking = any(not (peer.closed or peer.half_closed or
+                       peer.end and peer.end_looked_for)
+                  for peer in stage.peers)
+    _let_rest(stage)
+    early = [program for program in stage.programs if not program.alive()
+             and (talking or not served)]
+    for peer in stage.peers:
+        peer.close()
+    _let_rest(stage)
+    for program in stage.programs:
+        _ask_end(stage, program, served, program in early)
+    _ask_left_over(stage)
+    for program in stage.programs:
+        if program.under_valgrind:
+            _ask_valgrind(stage, program)
+        if program.plan:
+            _ask_faults(program)
+
+
+def _let_rest(stage: "Stage") -> None:
+    """Let the servers come to rest, so that the answers are no race."""
+    for program in stage.programs:
+        if program.role == "server" and program.alive():
+            # Best effort: whether it spins is asked by other cases.
+            with contextlib.suppress(Failure):
+                stage.quiet(program)
+
+
+def _ask_end(stage: "Stage", program: Program, served: bool,
+             early: bool) -> None:
+    """Whether the program ends, and ends well.
+
+    A server that should serve for ever and ends once its client is gone
+    is told so by the cases about turns; here it is only asked whether
+    it ended too `early`: with a client connected, or before one came.
+    """
+    if program.role == "client":
+        program.end_input()
+    if program.alive():
+        if program.role == "client" or (
+                stage.contract.ends_alone and served
+                and program is stage.subject):
+            stage.wait_end(program)
+        else:
+            stage.end_in_order(program)
+    ending = program.ending()
+    if program.ended_by_harness:
+        # A handler may put what the signal did into the status, as
+        # shells do: 128 and its number.
+        asked = (signal.SIGTERM, signal.SIGINT)
+        if ending.signal in asked or ending.status in (
+                0, *(128 + number for number in asked)):
+            return
+        if ending.signal is None and program.may_end:
+            return                      # the case has looked at it
+        if ending.signal is None:
+            raise Failure("exit", f"the {program.label} ended with "
+                          f"{ending} after SIGTERM")
+    if ending.signal is not None:
+        crash = stage.crash_of(program) or f"{program.label} was {ending}"
+        raise Failure("crash", crash)
+    if program.role == "server" and early and not program.may_end and \
+            not stage.contract.ends_alone:
+        raise Failure("exit", f"the {program.label} ended by itself "
+                      f"({ending}) though it should serve for ever",
+                      told_by(program))
+
+
+def _ask_left_over(stage: "Stage") -> None:
+    """No process outlives the program; one that is ending may do so."""
+    deadline = Deadline(LEFT_SECONDS, stage.factor())
+    pause = 0.0
+    while left := stage.left_over():
+        waits = waits_of(stage.left_over)
+        if deadline.expired() or waits and not any(wait.timed
+                                                   for wait in waits):
+            raise _outlived(left)
+        select.poll().poll(pause * 1000)
+        pause = min(0.005, pause * 2 + 0.0001)
+    for program in stage.programs:
+        files = program.left_files()
+        if files:
+            raise Failure("leak", "files left behind in the working "
+                          "folder: " + ", ".join(files[:5]))
+
+
+def _outlived(left: list[int]) -> Failure:
+    told = [f"{facts.name} (pid {facts.pid})" for facts
+            in map(procfs.stat, left[:5]) if facts]
+    number = "1 process" if len(left) == 1 else f"{len(left)} processes"
+    return Failure("leak", f"{number} left behind: {', '.join(told)}")
+
+
+def _ask_valgrind(stage: "Stage", program: Program) -> None:
+    source = Path(stage.target.source) if stage.target.source else None
+    found = valgrind.findings(program.directory, source)
+    if not found:
+        return
+    stage.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
+                      for finding in found]
+    first = found[0]
+    raise Failure("leak" if first.is_leak else "memory",
+                  f"Valgrind: {first}", stage.findings[0])
+
+
+def _ask_faults(program: Program) -> None:
+    if not faults.reached(program.call_log):
+        raise HarnessError(
+            "the fault preload did not reach the program: it is linked "
+            "statically or drops LD_PRELOAD, so no fault can be provoked "
+            "in it; link it dynamically")
+    if "=" in program.plan and \
+            not program.plan_may_miss and \
+            not any(call.injected for call in program.calls()):
+        raise HarnessError(
+            f"the planned fault {program.plan} never happened: the "
+            "program makes no such call through the C library (stdio on "
+            "a socket and raw system calls are out of reach)")

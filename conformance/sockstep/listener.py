@@ -1,0 +1,70 @@
+"""A server of the harness's own, for clients under test."""
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from .failure import Failure
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+LOOPBACK = "127.0.0.1"
+
+
+class Listener:
+    """A listening socket of the harness, for a client under test.
+
+    `receive_buffer`, `send_buffer` and `segment` are in bytes and make its
+    connections narrow.  They are set here because the kernel makes a
+    connection before anybody accepts it.
+    """
+
+    def __init__(self, stage: "Stage", backlog: int, receive_buffer: int = 0,
+                 send_buffer: int = 0, segment: int = 0):
+        self.stage = stage
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        stage.sockets.append(self.sock)
+        for level, option, size in (
+                (socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer),
+                (socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer),
+                (socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)):
+            if size:
+                self.sock.setsockopt(level, option, size)
+        self.sock.bind((LOOPBACK, 0))
+        if backlog >= 0:
+            self.sock.listen(backlog)
+        self.sock.setblocking(False)
+        self.address = self.sock.getsockname()
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    def accept(self) -> Peer:
+        """The client's connection, once it is there."""
+        def accepted() -> tuple[socket.socket, tuple] | None:
+            try:
+                return self.sock.accept()
+            except BlockingIOError:
+                return None
+
+        connection, far = self.stage.wait(accepted, None,
+                                          "the client does not connect")
+        self.stage.sockets.append(connection)
+        label = "server" if not self.stage.peers else \
+            f"server, connection {len(self.stage.peers) + 1}"
+        peer = Peer(self.stage, connection, label, far)
+        self.stage.peers.append(peer)
+        self.stage.transcript.add("program", peer.label, "connect")
+        return peer
+
+    def nobody(self) -> None:
+        """No connection waits here."""
+        try:
+            self.sock.accept()[0].close()
+        except BlockingIOError:
+            return
+        raise Failure("output", "the client made a connection where none "
+                      "was due")
