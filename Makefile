@@ -180,7 +180,7 @@ unit: build build-tests ## The unit tests of src/, also under Valgrind
 	done; \
 	test -z "$$failed"
 
-harness: ## The tests of the runner's own parts
+harness: build ## The tests of the runner's own parts
 	@$(PYTEST) -q tests/harness
 
 prove: ## Mutants, null and foreign programs: does each case bite?
