@@ -106,6 +106,7 @@ def main() -> int:
         return 0
     finally:
         confine.end_all(lambda: procfs.descendants(os.getpid()))
+        confine.reap_adopted()
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ class Console:
 
     def _block(self, lines: list[str]) -> None:
         for text in lines:
-            self.line("    " + text)
+            self.line("    " + _harmless(text))
 
     def brief(self, record: dict) -> None:
         """One failure in a line or two."""
@@ -224,10 +224,17 @@ class Console:
             for record in slow[:number]), "dim"))
 
 
+def _harmless(text: str) -> str:
+    """What a program said, without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\t"
+                   else letter.encode("unicode_escape").decode()
+                   for letter in text)
+
+
 def _fit(text: str, width: int, indent: str) -> str:
     """Fold at blanks; later lines are indented."""
     lines, line = [], ""
-    for word in text.split():
+    for word in map(_harmless, text.split()):
         if line and len(line) + 1 + len(word) > width:
             lines.append(line)
             line = word

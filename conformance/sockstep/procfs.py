@@ -139,6 +139,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def has_tasks(pid: int, number: int) -> bool:
+    """Whether there are more than `number` threads below `pid`."""
+    found, queue = 0, [pid]
+    while queue and found <= number:
+        for child in children(queue.pop()):
+            found += len(threads(child))
+            queue.append(child)
+    return found > number
+
+
 @dataclass(frozen=True)
 class Wait:
     """What a blocked thread waits in."""

@@ -1,6 +1,7 @@
 """One process under test: started, watched, ended, and nothing left over."""
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -289,6 +290,12 @@ class Program:
         poll.poll(seconds * 1000)
 
     # -- the end -----------------------------------------------------------
+    def kill(self) -> None:
+        """Kill it and all of its children that stayed in its group."""
+        if self._ending is None:            # else its number may be another's
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End whatever still lives of this program and reap it."""
         self.ended_by_harness = self.ended_by_harness or self.alive()

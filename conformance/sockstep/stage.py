@@ -108,6 +108,8 @@ class Stage:
             raise self._never_listened(program, failure) from None
 
     def _never_listened(self, program: Program, failure: Failure) -> Failure:
+        if failure.kind == "leak":              # it forks without end
+            return failure
         stderr = program.stderr.decode(errors="replace").strip()
         ending = program.ending()
         detail = f"standard error: {stderr}" if stderr else ""
@@ -253,6 +255,7 @@ class Stage:
         start_cpu = program.cpu_seconds()
         pause = 0.0
         while program.alive() or not self.settled():
+            self._no_bomb(program)
             program.pump_input()
             left = program.input_pending()
             if self.quiet_now(program, timers=True):
@@ -273,13 +276,22 @@ class Stage:
                           detail=self.spin_place(program))
         if program.calls_without_end():
             raise _endless_calls(program)
-        if self.task_limit and self.task_limit.exceeded():
-            raise self._too_many_tasks(program)
         if deadline.expired():
             raise Failure("timeout", "the program did not come to rest in "
                           f"{deadline.seconds:.0f} s")
 
+    def _no_bomb(self, program: Program | None) -> None:
+        """Asked before all else: a look at each process takes too long."""
+        if program is not None and self.task_limit and \
+                self.task_limit.exceeded():
+            raise self._too_many_tasks(program)
+
     def _too_many_tasks(self, program: Program) -> Failure:
+        # At once: so many leave little of the processor to the runner.
+        for each in self.programs:
+            each.kill()
+        program.ended_by_harness = True
+        confine.end_all(self._everybody, self.task_limit)
         return Failure("leak", "the program made more than "
                        f"{confine.MAX_TASKS} processes and threads; it was "
                        "stopped there")
@@ -306,14 +318,13 @@ class Stage:
         start_cpu = None
         pause, rounds = 0.0, 0
         while True:
+            self._no_bomb(program)
             value = ready()
             if value:
                 return value
             stopped = None
             if program is not None:
                 program.pump_input()
-                if self.task_limit and self.task_limit.exceeded():
-                    raise self._too_many_tasks(program)
                 if not program.alive():
                     if self.settled() and not self._children_at_work():
                         stopped = "ended"
@@ -496,6 +507,8 @@ class Stage:
         try:
             return self.wait_end(program)
         except Failure as failure:
+            if failure.kind == "leak":          # it forks without end
+                raise
             raise Failure("exit", f"the {program.label} ignores "
                           f"{number.name}: it goes on", failure.message) \
                 from None
@@ -524,6 +537,11 @@ class Stage:
                  in procfs.descendants(os.getpid()) if pid not in known]
         return [pid for pid, facts in found
                 if facts and facts.state not in "ZX"]
+
+    def _everybody(self) -> list[int]:
+        """Every process that a program of this stage made, and itself."""
+        return [pid for pid in procfs.descendants(os.getpid())
+                if procfs.stat(pid)]
 
     def _children_at_work(self) -> bool:
         """Whether what outlives the programs may still do something."""
