@@ -40,10 +40,10 @@ class _Worker:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        # In memory where that can be had: a case makes and removes folders.
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and \
-            "TMPDIR" not in os.environ else None
-        self.folder = Path(tempfile.mkdtemp(prefix="sockstep.", dir=memory))
+        # Within the folder of the run, which is removed at its end even if a
+        # program has killed this process.
+        self.folder = Path(tempfile.mkdtemp(
+            prefix="worker.", dir=Path(os.environ[run.PLAN_VARIABLE]).parent))
         self.task_limit = confine.TaskLimit()
         self.count = 0
 

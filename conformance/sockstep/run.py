@@ -224,7 +224,10 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
     collector = _Collector({target.key: target for target in plan.targets},
                            sink, bool(jobs))
     noise = io.StringIO()
-    with tempfile.TemporaryDirectory(prefix="sockstep.") as folder:
+    # In memory where that can be had: a case makes and removes folders.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and \
+        "TMPDIR" not in os.environ else None
+    with tempfile.TemporaryDirectory(prefix="sockstep.", dir=memory) as folder:
         path = Path(folder) / "plan.json"
         plan.save(path)
         os.environ[PLAN_VARIABLE] = str(path)

@@ -36,7 +36,8 @@ def limits_of(text: str) -> dict[str, tuple[str, str]]:
     ("nofile=77", "Max open files", ("77", "77")),
     ("fsize=4096", "Max file size", ("4096", "4096")),
     ("cpu=9", "Max cpu time", ("9", "11")),
-    ("as=2147483648", "Max address space", ("2147483648", "2147483648"))])
+    ("as=2147483648", "Max address space", ("2147483648", "2147483648")),
+    ("nproc=4000", "Max processes", ("4000", "4000"))])
 def test_limits(tools: Tools, key: str, name: str, due: tuple[str, str]
                 ) -> None:
     before = limits_of(Path("/proc/self/limits").read_text())
@@ -45,6 +46,12 @@ def test_limits(tools: Tools, key: str, name: str, due: tuple[str, str]
     assert (done.returncode, after.pop(name)) == (0, due)
     before.pop(name)
     assert after == before
+
+
+def test_nice(tools: Tools) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    done = launch(tools, "nice=3", "--", "nice")
+    assert (done.returncode, done.stdout) == (0, f"{own + 3}\n")
 
 
 def test_hold(tools: Tools) -> None:
