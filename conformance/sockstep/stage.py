@@ -315,7 +315,7 @@ class Stage:
         """
         program = program or self.subject
         deadline = Deadline(factor=self.factor())
-        start_cpu = None
+        start_cpu, start_progress = 0.0, None
         pause, rounds = 0.0, 0
         while True:
             self._no_bomb(program)
@@ -334,8 +334,9 @@ class Stage:
                 elif program.calls_without_end():
                     raise _endless_calls(program)
                 elif rounds > 20:
-                    used = program.cpu_seconds()
-                    start_cpu = used if start_cpu is None else start_cpu
+                    used, progress = program.cpu_seconds(), self._progress()
+                    if progress != start_progress:      # slow, but it works
+                        start_cpu, start_progress = used, progress
                     if used - start_cpu > SPIN_CPU_SECONDS * program.factor:
                         stopped = "spin"
             if stopped is None and deadline.expired():
@@ -518,9 +519,12 @@ class Stage:
 
         A server that makes one for each client may leave them at work.
         """
-        for pid in self.left_over():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        asked: set[int] = set()
+        while fresh := [pid for pid in self.left_over() if pid not in asked]:
+            for pid in fresh:
+                asked.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def closing_questions(self) -> None:
         """What is asked after every case; see `closing`."""
