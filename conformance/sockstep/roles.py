@@ -82,7 +82,7 @@ class Server:
         """
         self.stage.wait(
             lambda: self.program.stopped() or not self.program.alive() or
-            self.stage.quiet_now(self.program, timers=True), None,
+            self.stage.quiet_now(self.program), None,
             "the server does not come to the call that is planned",
             program=self.program)
         self.program.frozen = self.program.stopped()
