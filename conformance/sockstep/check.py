@@ -12,7 +12,7 @@ from pathlib import Path
 from . import procfs, run, selection, submission
 from .case import load_cases
 from .console import Console
-from .contract import Lesson, Target, load_lessons, step_target
+from .contract import Lesson, load_lessons, step_target
 from .page import write_page
 from .program import Tools
 from .results import Results, environment

@@ -72,6 +72,8 @@ class Program:
         self.may_end = False                # the case asks how it ends
         self.plan_may_miss = False          # a sweep runs past the last call
         self._ending: Ending | None = None
+        self._typed = b""                   # input that the pipe has not taken
+        self._input_over = False
         self._limit = task_limit
 
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -246,12 +248,12 @@ class Program:
         The pipe is given as much as it takes at once; the rest is written by
         `pump_input`, which every wait of the stage calls.
         """
-        self._typed = getattr(self, "_typed", b"") + data
+        self._typed += data
         self.transcript.add("harness", "standard input", "type", data)
         return self.pump_input()
 
     def pump_input(self) -> bool:
-        pending = getattr(self, "_typed", b"")
+        pending = self._typed
         stdin = self.process.stdin
         if stdin is None or stdin.closed:
             return False
@@ -266,17 +268,17 @@ class Program:
                 return False
             pending = pending[written:]
         self._typed = pending
-        if not pending and getattr(self, "_input_over", False):
+        if not pending and self._input_over:
             stdin.close()
         return True
 
     def input_pending(self) -> int:
         """Bytes typed that the pipe has not taken yet."""
-        return len(getattr(self, "_typed", b""))
+        return len(self._typed)
 
     def end_input(self) -> None:
         """Close standard input once all that was typed is in the pipe."""
-        if not getattr(self, "_input_over", False):
+        if not self._input_over:
             self.transcript.add("harness", "standard input", "end")
         self._input_over = True
         self.pump_input()

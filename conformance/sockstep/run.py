@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable
 
 from . import confine, procfs
-from .case import Case, applies, load_cases
+from .case import Case, applies
 from .contract import Contract, Target
 from .failure import Failure
 from .program import Tools
