@@ -48,7 +48,7 @@ class Program:
 
     Its standard output and error go to files in `directory`, where they can
     be read at any time; it works in an empty folder of its own.  Standard
-    input is a pipe for clients and /dev/null for servers.
+    input is a pipe for clients, and for others with `typing`, else /dev/null.
     """
 
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
@@ -56,6 +56,7 @@ class Program:
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
                  under_valgrind: bool = False, nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
+                 typing: bool = False,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -96,7 +97,7 @@ class Program:
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],
-                stdin=subprocess.PIPE if role == "client"
+                stdin=subprocess.PIPE if typing or role == "client"
                 else subprocess.DEVNULL,
                 stdout=out, stderr=err, cwd=self.workplace, env=env)
         self.pid = self.process.pid
