@@ -10,10 +10,12 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ## Variables of check, explain, diff and soak:
 ##   LESSON=03        lessons, by number or name, or a list: "02 03"
 ##   ROLE=server      server or client
-##   STEP=2           steps, by number or name, or a list
+##   STEP=2           steps, by number or name, or a list; last: the last ones
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
+##   SANITIZE=address build the steps with a sanitizer, and fail by what it
+##                    finds: address (with leaks and undefined) or thread
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff
@@ -32,7 +34,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # These reach the runner through the environment, so that no shell ever reads
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
-OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS JOBS OUT A B N LOAD
+OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SANITIZE JOBS OUT A B N \
+           LOAD
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -111,6 +114,7 @@ check: ## Build the programs and judge them: the main command
 	@$(SOCKSTEP) check $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
+	    $(call option,sanitize,SANITIZE) \
 	    $(call option,jobs,JOBS) $(call option,out,OUT)
 
 part = @printf '\n== make test, part %s of 6: %s\n' $1 $2

@@ -21,7 +21,7 @@ One job a module:
 `deadline`              every time limit
 `failure`               the different ways to go wrong
 `faults`                plans and call logs of the fault preload
-`valgrind`              Valgrind's findings
+`valgrind`, `sanitize`  Valgrind's findings, and the sanitizers'
 `confine`               limits that keep a program from harming the machine
 `results`               the one result model, written as it grows
 `console`               what a terminal shows

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import procfs, run, selection, submission
+from . import build, procfs, run, sanitize, selection, submission
 from .case import load_cases
 from .console import Console
 from .contract import Lesson, load_lessons, step_target
@@ -45,6 +45,11 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         else:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
+            if arguments.sanitize:
+                targets = build.in_parallel(
+                    [lambda target=target: sanitize.sanitized(
+                        target, arguments.sanitize, root)
+                     for target in targets], arguments.jobs or 1)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes")
@@ -139,6 +144,8 @@ def _command(arguments: argparse.Namespace) -> str:
             words.append(f"{name.upper()}={shlex.quote(value)}")
     if arguments.leaks == "no":
         words.append("LEAKS=no")
+    if getattr(arguments, "sanitize", None):
+        words.append(f"SANITIZE={arguments.sanitize}")
     return " ".join(words)
 
 

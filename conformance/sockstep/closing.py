@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import faults, procfs, valgrind
+from . import faults, procfs, sanitize, valgrind
 from .deadline import LEFT_SECONDS, Deadline
 from .failure import Failure, HarnessError
 from .program import Program, told_by, waits_of
@@ -42,6 +42,8 @@ def ask(stage: "Stage") -> None:
     for program in stage.programs:
         if program.under_valgrind:
             _ask_valgrind(stage, program)
+        if stage.target.sanitizer:
+            _ask_sanitizer(stage, program)
         if program.plan:
             _ask_faults(program)
 
@@ -134,6 +136,16 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
     first = found[0]
     raise Failure("leak" if first.is_leak else "memory",
                   f"Valgrind: {first}", stage.findings[0])
+
+
+def _ask_sanitizer(stage: "Stage", program: Program) -> None:
+    found = sanitize.findings(program.directory,
+                              program.stderr.decode(errors="replace"))
+    if found:
+        line, report = found[0]
+        stage.findings += [text for _line, text in found]
+        raise Failure("leak" if "LeakSanitizer" in report else "memory",
+                      f"{line}", report)
 
 
 def _ask_faults(program: Program) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import confine, faults, procfs, valgrind
+from . import confine, faults, procfs, sanitize, valgrind
 from .deadline import VALGRIND_FACTOR, Deadline
 from .failure import HarnessError
 from .procfs import Wait
@@ -56,7 +56,7 @@ class Program:
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
                  under_valgrind: bool = False, nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
-                 typing: bool = False,
+                 typing: bool = False, sanitizer: str = "",
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -67,7 +67,8 @@ class Program:
         self.transcript = transcript
         self.plan = plan
         self.under_valgrind = under_valgrind
-        self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
+        self.factor = VALGRIND_FACTOR if under_valgrind else \
+            sanitize.FACTOR if sanitizer else 1.0
         self.frozen = False
         self.ended_by_harness = False
         self.may_end = False                # the case asks how it ends
@@ -81,14 +82,17 @@ class Program:
                "HOME": str(self.workplace), "TMPDIR": str(self.workplace),
                "LANG": "C.UTF-8", "TZ": "UTC"}
         env.update(environment or {})
+        if sanitizer:
+            env.update(sanitize.environment(self.directory))
         if plan:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
         if under_valgrind:
             command = valgrind.command(self.directory) + command
         limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
-                  f"as={confine.MAX_ADDRESS_SPACE}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
+        if not sanitizer:                   # it maps terabytes as its shadow
+            limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
         if task_limit:
             limits += task_limit.launch_words()
         if hold:

@@ -76,6 +76,7 @@ class Stage:
         self._count += 1
         label = self.role if self._count == 1 else f"{self.role} {self._count}"
         options.setdefault("under_valgrind", self.under_valgrind)
+        options.setdefault("sanitizer", self.target.sanitizer)
         program = Program(argv, self.directory / f"run{self._count}", self.tools,
                           self.transcript, label=label, role=self.role,
                           task_limit=self.task_limit, **options)
