@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import check, confine, difference, explain, procfs, prove, \
-    sanitize, selection, soak
+    selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
-    one.add_argument("--sanitize", choices=sorted(sanitize.FLAGS))
+    one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import faults, procfs, sanitize, valgrind
+from . import faults, procfs, valgrind, variants
 from .deadline import LEFT_SECONDS, Deadline
 from .failure import Failure, HarnessError
 from .program import Program, told_by, waits_of
@@ -42,7 +42,7 @@ def ask(stage: "Stage") -> None:
     for program in stage.programs:
         if program.under_valgrind:
             _ask_valgrind(stage, program)
-        if stage.target.sanitizer:
+        if stage.target.variant:
             _ask_sanitizer(stage, program)
         if program.plan:
             _ask_faults(program)
@@ -139,7 +139,7 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
 
 
 def _ask_sanitizer(stage: "Stage", program: Program) -> None:
-    found = sanitize.findings(program.directory,
+    found = variants.findings(program.directory,
                               program.stderr.decode(errors="replace"))
     if found:
         line, report = found[0]

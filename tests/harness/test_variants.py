@@ -1,9 +1,9 @@
-"""Programs built with sanitizers: each finding is a failure, none is lost."""
+"""Programs built in other ways; with sanitizers, each finding is a failure, none is lost."""
 from __future__ import annotations
 
 import pytest
 
-from sockstep import sanitize
+from sockstep import variants
 from sockstep.failure import Failure
 from sockstep.roles import Server
 
@@ -29,8 +29,8 @@ def finding(shop: Workshop, kind: str, handle: str, head: str = ""
             ) -> Failure | None:
     """What is found in a server that runs `handle` for each message."""
     source = head + _ORDERLY.replace("/* HANDLE */", handle)
-    command = shop.c(source, *sanitize.FLAGS[kind])
-    target = shop.target(command, sanitizer=kind)
+    command = shop.c(source, *variants.FLAGS[kind])
+    target = shop.target(command, variant=kind)
     stage = shop.stage(target)
     server = Server.launch(stage, target)
     try:
@@ -41,7 +41,7 @@ def finding(shop: Workshop, kind: str, handle: str, head: str = ""
     return None
 
 
-@pytest.mark.parametrize("kind", sanitize.FLAGS)
+@pytest.mark.parametrize("kind", variants.SANITIZERS)
 def test_a_sound_program(shop: Workshop, kind: str) -> None:
     assert finding(shop, kind, "") is None
 
@@ -57,8 +57,8 @@ def test_a_sound_program(shop: Workshop, kind: str) -> None:
 def test_what_is_found(shop: Workshop, handle: str, told: str) -> None:
     """The program may end at once: the log is what counts."""
     source = _ORDERLY.replace("/* HANDLE */", handle)
-    command = shop.c(source, *sanitize.FLAGS["address"])
-    target = shop.target(command, sanitizer="address")
+    command = shop.c(source, *variants.FLAGS["address"])
+    target = shop.target(command, variant="address")
     stage = shop.stage(target)
     server = Server.launch(stage, target)
     peer = server.connect()
@@ -69,7 +69,7 @@ def test_what_is_found(shop: Workshop, handle: str, told: str) -> None:
     except Failure:
         pass                        # it was ended by what was found
     lines = [line for program in stage.programs
-             for line, _report in sanitize.findings(
+             for line, _report in variants.findings(
                  program.directory, program.stderr.decode())]
     assert any(word in line for line in lines for word in told.split("|")), \
         lines
