@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
+    one.add_argument("--sweep", choices=("yes", "no"), default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")
