@@ -157,10 +157,12 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
 	    $(call option,n,N) $(call option,load,LOAD)
 
-requirements: ## Make docs/requirements.md anew from the cases
+requirements: ## Make docs/requirements.md and docs/catalogue.md anew
 	@$(SETUP) check
-	@$(SOCKSTEP) requirements >docs/requirements.md.new
-	@mv docs/requirements.md.new docs/requirements.md
+	@for each in requirements catalogue; do \
+	    $(SOCKSTEP) $$each >docs/$$each.md.new && \
+	    mv docs/$$each.md.new docs/$$each.md || exit 1; \
+	done
 
 build: $(PROGRAMS) $(LIBRARY) $(PRELOAD) $(TOOLS) ## Build the programs
 	@:
