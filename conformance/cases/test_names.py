@@ -323,7 +323,7 @@ def test_server_without_ipv6(launch_server):
     first.program.plan_may_miss = True
     first.done()
     newer = [call.number for call in first.program.calls()
-             if call.cls == "socket" and call.argument("family") == "AF_INET6"]
+             if call.text.startswith("socket(AF_INET6 ")]
     if not newer:
         return                              # it asks for IPv4 alone
     server = launch_server(host=None, plan="; ".join(
