@@ -21,14 +21,14 @@ CLIENT = dict(role="client", group=GROUP, options=True,
               services=("greeting",))
 SERVER = dict(role="server", group=GROUP, options=True,
               services=("greeting",))
-#: What a private hosts file is by hand, for one shell and what it starts.
-HOSTS = """# a shell that sees a hosts file of its own:
-      sudo unshare -m
-      printf '%s' > /tmp/hosts; mount --bind /tmp/hosts /etc/hosts
-      """
+#: A hosts file that one program sees in place of the system's.
+HOSTS = "printf '%s' > /tmp/hosts\n"
+WITH_HOSTS = "build/src/launch file=/etc/hosts:/tmp/hosts -- "
+#: A server of nc's at an address, and a client that is given a name.
 MEET = """nc -l -s %s -p PORT
-      # in a second terminal, must reach it:
-      CLIENT -H %s -P PORT"""
+# in a second terminal, must reach it:
+""" + WITH_HOSTS + """\\
+    CLIENT -H %s -P PORT"""
 
 
 def exchange(client):
@@ -72,7 +72,7 @@ def test_client_name(stage, launch_client):
              "Loop over the list of getaddrinfo(): socket(), connect(); if "
              "that fails, close() and go to the next element."],
       by_hand=HOSTS % "127.0.0.2 pair\\n127.0.0.3 pair\\n" +
-      MEET % ("127.0.0.3", "pair") + "\n      # and so with 127.0.0.2")
+      MEET % ("127.0.0.3", "pair") + "\n# and so with 127.0.0.2")
 def test_every_address(stage, launch_client):
     """If the first address refuses the connection, the next one is tried.
 
@@ -93,14 +93,13 @@ def test_every_address(stage, launch_client):
              "state is unspecified",
       hints=["What becomes of the socket whose connect() has failed?",
              "close() it before the next try: each try makes its own."],
-      by_hand="""
-      # three addresses, of which the first two fail:
-      """ + HOSTS % "127.0.0.2 n\\n127.0.0.3 n\\n127.0.0.4 n\\n" + """
-      nc -l -s 0.0.0.0 -p PORT
-      # in a second terminal; must show one socket:
-      LD_PRELOAD=build/src/fault_preload.so \\
-          SOCKSTEP_FAULTS='connect@1-2=ECONNREFUSED' \\
-          CLIENT -H n -P PORT & sleep 1; ls -l /proc/$!/fd""")
+      by_hand=HOSTS % "127.0.0.2 n\\n127.0.0.3 n\\n127.0.0.4 n\\n" +
+      """nc -l -s 0.0.0.0 -p PORT
+# in a second terminal; must show one socket:
+LD_PRELOAD=build/src/fault_preload.so \\
+SOCKSTEP_FAULTS='connect@1-2=ECONNREFUSED' \\
+    """ + WITH_HOSTS + """\\
+    CLIENT -H n -P PORT & sleep 1; ls -l /proc/$!/fd""")
 def test_failed_try_closed(stage, launch_client):
     """A try that fails leaves no descriptor behind.
 
@@ -128,7 +127,10 @@ def test_failed_try_closed(stage, launch_client):
              "it?",
              "Pass ai_family to socket(), and ai_addr with ai_addrlen to "
              "connect(), as getaddrinfo() made them; ask it for AF_UNSPEC."],
-      by_hand=MEET % ("::1", "::1"))
+      by_hand="""
+      nc -l -s ::1 -p PORT
+      # in a second terminal, must reach it:
+      CLIENT -H ::1 -P PORT""")
 def test_client_ipv6(stage, launch_client):
     """A client connects to an address of IPv6.
 
@@ -146,7 +148,7 @@ def test_client_ipv6(stage, launch_client):
              "Ask getaddrinfo() for AF_UNSPEC and try every element of its "
              "list."],
       by_hand=HOSTS % "::1 both\\n127.0.0.1 both\\n" +
-      MEET % ("127.0.0.1", "both") + "\n      # and so with ::1")
+      MEET % ("127.0.0.1", "both") + "\n# and so with ::1")
 def test_client_both_families(stage, launch_client):
     """A server is found at either family's address of its name.
 
@@ -194,10 +196,11 @@ def test_connect_error(launch_client):
              "client tell?",
              "Tell each try that fails: its address, as getnameinfo() "
              "writes it, and strerror(errno)."],
-      by_hand=HOSTS % "127.0.0.2 pair\\n127.0.0.3 pair\\n" + """
-      LD_PRELOAD=build/src/fault_preload.so \\
-          SOCKSTEP_FAULTS='connect@1=ENETUNREACH; connect@2=ETIMEDOUT' \\
-          CLIENT -H pair -P PORT""")
+      by_hand=HOSTS % "127.0.0.2 pair\\n127.0.0.3 pair\\n" +
+      """LD_PRELOAD=build/src/fault_preload.so \\
+SOCKSTEP_FAULTS='connect@1=ENETUNREACH; connect@2=ETIMEDOUT' \\
+    """ + WITH_HOSTS + """\\
+    CLIENT -H pair -P PORT""")
 def test_each_failure_told(stage, launch_client):
     """If every address fails, each is told with its own reason.
 
@@ -223,11 +226,11 @@ def test_each_failure_told(stage, launch_client):
       hints=["A name may be unknown, or nobody may be there to ask. Which "
              "one does your client tell?",
              "Print gai_strerror() of what getaddrinfo() returned."],
-      by_hand="""# a shell that asks a name server where none is:
-      sudo unshare -m
-      echo nameserver 127.0.0.253 > /tmp/r
-      mount --bind /tmp/r /etc/resolv.conf
-      CLIENT -H where.example -P PORT; echo $?""")
+      by_hand="""
+      # the name server is asked at an address where none is
+      echo nameserver 127.0.0.253 > /tmp/resolv
+      build/src/launch file=/etc/resolv.conf:/tmp/resolv -- \\
+          CLIENT -H where.example -P PORT; echo $?""")
 def test_client_try_again(stage, launch_client):
     """That no name server answers is told apart from an unknown name.
 
@@ -246,8 +249,9 @@ def test_client_try_again(stage, launch_client):
       hints=["-H takes a name as well as an address.",
              "Let getaddrinfo() make the address that you bind: it takes "
              "both."],
-      by_hand=HOSTS % "127.0.0.2 house\\n" + """SERVER -H house -P PORT
-      # ss -tlnp must show 127.0.0.2 for it""")
+      by_hand=HOSTS % "127.0.0.2 house\\n" + WITH_HOSTS + """\\
+    SERVER -H house -P PORT
+# ss -tlnp must show 127.0.0.2 for it""")
 def test_server_name(launch_server):
     """A server listens at the address of the name that -H gives.
 

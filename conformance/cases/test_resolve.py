@@ -8,11 +8,9 @@ from sockstep.failure import Failure, within
 GROUP = "Names and addresses"
 ROLE = dict(role="resolve", services=("greeting",))
 THREE = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-#: What a private hosts file is by hand, for one shell and what it starts.
-HOSTS = """# a shell that sees a hosts file of its own:
-      sudo unshare -m
-      printf '%s' > /tmp/hosts; mount --bind /tmp/hosts /etc/hosts
-      RESOLVE -H %s"""
+#: A hosts file that one program sees in place of the system's.
+HOSTS = """printf '%s' > /tmp/hosts
+build/src/launch file=/etc/hosts:/tmp/hosts -- RESOLVE -H %s"""
 
 
 @case("resolve/one-address", **ROLE, group=GROUP,
@@ -122,11 +120,11 @@ def test_not_found(resolve):
       source="getaddrinfo(3), EAI_AGAIN; gai_strerror(3)",
       hints=["A name may be unknown, or nobody may be there to ask.",
              "Print gai_strerror() of what getaddrinfo() returned."],
-      by_hand="""# a shell that asks a name server where none is:
-      sudo unshare -m
-      echo nameserver 127.0.0.253 > /tmp/r
-      mount --bind /tmp/r /etc/resolv.conf
-      RESOLVE -H where.example; echo $?""")
+      by_hand="""
+      # the name server is asked at an address where none is
+      echo nameserver 127.0.0.253 > /tmp/resolv
+      build/src/launch file=/etc/resolv.conf:/tmp/resolv -- \\
+          RESOLVE -H where.example; echo $?""")
 def test_try_again(resolve):
     """That no name server answers is told apart from an unknown name.
 
