@@ -229,6 +229,7 @@ def test_reply_reset(client):
 
 
 @case("client/refused", role="client", group=ENDS, defects=(44,),
+      services=("echo", "greeting"),
       source="connect(2), ECONNREFUSED",
       hints=["What does connect() return where no server is?",
              "Print `program: what: why` on standard error, with strerror() "
@@ -250,6 +251,7 @@ def test_refused(stage, launch_client):
 
 
 @case("client/socket-error", role="client", group=RUN, defects=(44,),
+      services=("echo", "greeting"),
       source="socket(2), EMFILE",
       hints=["socket() can fail. What is passed to connect() then?",
              "Test each call for -1, say which one failed and why, and end "

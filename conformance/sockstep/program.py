@@ -42,6 +42,7 @@ class Program:
     Its standard output and error go to files in `directory`, where they can
     be read at any time; it works in an empty folder of its own.  Standard
     input is a pipe for clients, and for others with `typing`, else /dev/null.
+    `files`: what it finds in files of the system, by their paths.
     """
 
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
@@ -50,6 +51,7 @@ class Program:
                  under_valgrind: bool = False, nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
+                 files: dict[str, str] | None = None,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -90,6 +92,10 @@ class Program:
             limits += task_limit.launch_words()
         if hold:
             limits.append(f"hold={hold}")
+        for number, (path, text) in enumerate((files or {}).items()):
+            fresh = self.directory / f"file{number}"
+            fresh.write_text(text)
+            limits.append(f"file={path}:{fresh}")
         with open(stdout or self.stdout_path, "wb") as out, \
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(

@@ -357,6 +357,49 @@ class Client:
             lines = rest[1:]
 
 
+class Resolver:
+    """A program under test that prints the addresses of a name."""
+
+    def __init__(self, stage: Stage, target: Target, program: Program):
+        self.stage = stage
+        self.target = target
+        self.program = program
+
+    @classmethod
+    def launch(cls, stage: Stage, target: Target, host: str,
+               **options) -> "Resolver":
+        """Ask for the addresses of `host`."""
+        return cls(stage, target,
+                   stage.start([*target.command, "-H", host], **options))
+
+    def expect_addresses(self, *addresses: str) -> None:
+        """It prints these, each once, in any order, and ends with status 0.
+        """
+        self.stage.expect_exit(0, self.program, "the name has an address")
+        lines = self.program.stdout.decode(errors="replace").splitlines()
+        if sorted(lines) == sorted(addresses):
+            return
+        shown = shorten(self.program.stdout, 200)
+        for address in addresses:
+            if address not in lines:
+                raise Failure("output", f"{address} is not on a line of its "
+                              f"own; standard output: {shown}")
+        more = next(line for line in lines if line not in addresses
+                    or lines.count(line) > addresses.count(line))
+        what = "stands there more than once" if more in addresses \
+            else "is none of the name's addresses"
+        raise Failure("output", f"the line {shorten(more.encode())} {what}; "
+                      f"standard output: {shown}")
+
+    def expect_failure(self, *reasons: str) -> None:
+        """It ends with status 1, tells one of `reasons`, prints nothing."""
+        self.stage.expect_exit(1, self.program, "the name has no address")
+        self.stage.expect_complaint(*reasons, program=self.program)
+        if output := self.program.stdout:
+            raise Failure("output", "standard output is for addresses, and "
+                          f"there was none; it holds {shorten(output)}")
+
+
 def _nearest(reply: bytes, lines: list[bytes]) -> Mismatch | None:
     """Where the line that begins like `reply`, if there is one, differs."""
     for line in lines:

@@ -81,7 +81,8 @@ class Stage:
     def start(self, argv: list[str], **options) -> Program:
         """Start the program under test; `argv` is its whole command."""
         self._count += 1
-        label = self.role if self._count == 1 else f"{self.role} {self._count}"
+        who = "resolver" if self.role == "resolve" else self.role
+        label = who if self._count == 1 else f"{who} {self._count}"
         options.setdefault("under_valgrind", self.under_valgrind)
         options.setdefault("variant", self.target.variant)
         program = Program(argv, self.directory / f"run{self._count}", self.tools,
@@ -254,12 +255,12 @@ class Stage:
         folder.mkdir(exist_ok=True)
         return str(folder / name)
 
-    def listen(self, backlog: int = 8, **sizes: int) -> Listener:
+    def listen(self, backlog: int = 8, **options) -> Listener:
         """A server of the harness's own, for a client under test.
 
         `backlog` -1: the port is held, but nobody listens there.
         """
-        return Listener(self, backlog, **sizes)
+        return Listener(self, backlog, **options)
 
     # -- what the kernel says -------------------------------------------------
     def factor(self) -> float:
