@@ -39,3 +39,20 @@ def _blocks(number: int, seed: int) -> bytes:
 def line(size: int, seed: int = 0) -> bytes:
     """`size` bytes of `pattern`, the last of which is the newline."""
     return pattern(size - 1, seed) + b"\n"
+
+
+def capitals(text: bytes) -> bytes:
+    """`text` in upper case by Unicode's rules, as lesson 04 asks for it.
+
+    Each character of UTF-8 becomes its capitals, without a look at its
+    neighbours or at a language; bytes that are no UTF-8 stay as they are.
+    """
+    found = b""
+    while text:
+        try:
+            return found + text.decode().upper().encode()
+        except UnicodeDecodeError as error:
+            found += text[:error.start].decode().upper().encode()
+            found += text[error.start:error.start + 1]
+            text = text[error.start + 1:]
+    return found
