@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sockstep.case import case
 from sockstep.data import capitals, line, pattern
-from sockstep.failure import within
+from sockstep.failure import Failure, within
 
 GROUP = "Text"
 #: The sizes that programs give to their buffers.
@@ -667,3 +667,34 @@ def test_text_misuse(server):
         peer.half_close()
         peer.read()
         server = server.again()
+
+
+@case("document/uppercase-client", role="server", group="The document",
+      services=("uppercase",), source="document 003, 7.2: TCPClient.py",
+      hints=["The document's client sends a line without its newline, and "
+             "keeps the connection open while it waits for the reply.",
+             "Answer what recv() brings at once; do not wait for the newline "
+             "or for the end of the stream."],
+      by_hand="""
+      echo hello | python3 conformance/peers/uppercase_client.py HOST PORT
+      must print From Server:  HELLO after its prompt""")
+def test_uppercase_client(server):
+    """The server serves the document's own client, twice.
+
+    It takes what one recv() brings for the whole reply, and leaves without a
+    half-close.
+    """
+    host, port = server.address
+    for word in (b"hello, world", b"and again"):
+        client = server.stage.assist("client", "uppercase_client.py", host,
+                                     str(port))
+        client.type(word + b"\n")
+        client.end_input()
+        server.stage.wait(client.ending, None, "the document's client does "
+                          "not end", program=server.program)
+        due = b"Input lowercase sentence:From Server:  " + word.upper() + b"\n"
+        if client.ending().status != 0 or client.stdout != due:
+            raise Failure("output", f"the document's client printed "
+                          f"{client.stdout!r} instead of {due!r} and ended "
+                          f"with {client.ending()}",
+                          client.stderr.decode(errors="replace")[-500:])
