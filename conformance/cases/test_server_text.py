@@ -4,7 +4,7 @@ import unicodedata
 from pathlib import Path
 
 from sockstep.case import case
-from sockstep.data import capitals, line, pattern
+from sockstep.data import capitals, character_at, line, pattern
 from sockstep.failure import Failure, within
 
 GROUP = "Text"
@@ -36,13 +36,35 @@ MAPPING = "The Unicode Standard, 3.13, rule R1: toUppercase(X) maps each " \
     "character of X; SpecialCasing.txt"
 
 
-def ask(server, text, due=None):
-    """A new client sends `text` and its end; what is due comes back."""
+def ask(server, text):
+    """A new client sends `text` and its end; the capitals come back."""
     peer = server.connect()
     peer.send(text)
     peer.half_close()
-    peer.expect(capitals(text) if due is None else due)
+    expect(peer, text)
     return peer
+
+
+def expect(peer, text):
+    """The capitals of `text` come, or a failure names the first wrong one."""
+    try:
+        peer.expect(capitals(text))
+    except Failure as failure:
+        if failure.kind != "wrong-bytes" or failure.mismatch is None:
+            raise
+        small, upper = character_at(text, failure.mismatch.offset)
+        raise Failure(failure.kind, f"{_named(small)} must come back as "
+                      f"{_named(upper) if upper != small else 'it is'}: "
+                      f"{failure.message}", failure.detail,
+                      failure.mismatch) from None
+
+
+def _named(characters):
+    """Such as "é (U+00E9)"; only the number of what can't be shown."""
+    if any(0xdc80 <= ord(each) <= 0xdcff for each in characters):
+        return f"the byte {ord(characters) - 0xdc00:02x}, which is no UTF-8,"
+    codes = " ".join(f"U+{ord(each):04X}" for each in characters)
+    return f"{characters} ({codes})" if characters.isprintable() else codes
 
 
 def known_characters():
@@ -121,7 +143,7 @@ def test_sharp_s(server):
     Unicode has characters whose capital is two characters or three. A
     function from one character to one cannot tell that.
     """
-    ask(server, "straße und maß\n".encode(), b"STRASSE UND MASS\n")
+    ask(server, "straße und maß\n".encode())
 
 
 @case("text/one-to-many", role="server", group=GROUP,
@@ -158,7 +180,7 @@ def test_caseless(server):
     that stand in the tables between the letters.
     """
     text = "한국어 漢字 かな שלום مرحبا ÷×¿ ÀÉ ΩЖ ẞ ① € 🙂 𝄞"
-    ask(server, text.encode() + b"\n", text.encode() + b"\n")
+    ask(server, text.encode() + b"\n")
 
 
 @case("text/every-character", role="server", group=GROUP, defects=(120,),
@@ -212,7 +234,7 @@ def test_locale(launch_server, stage):
                 "LC_ALL": name, "LANG": name,
                 "LOCPATH": os.fspath(turkish.parent)
                 if name == turkish.name else ""})
-            ask(server, "fié ı straſe\n".encode(), "FIÉ I STRASE\n".encode())
+            ask(server, "fié ı straſe\n".encode())
             server.done()
 
 
@@ -258,8 +280,7 @@ def test_invalid_bytes(server):
     """
     for why, wrong in INVALID.items():
         with within(f"with {why}, between two letters"):
-            ask(server, b"\xc3\xa9" + wrong + b"\xc3\xa9z\n",
-                b"\xc3\x89" + wrong + b"\xc3\x89Z\n")
+            ask(server, b"\xc3\xa9" + wrong + b"\xc3\xa9z\n")
             server = server.again()
 
 
@@ -282,8 +303,7 @@ def test_truncated_end(server):
         for end in (b"\n", b""):
             with within(f"with {tail.hex(' ')} before the "
                         + ("newline" if end else "end of the stream")):
-                ask(server, b"\xc3\xa9" + tail + end,
-                    b"\xc3\x89" + tail + end).expect_end()
+                ask(server, b"\xc3\xa9" + tail + end).expect_end()
                 server = server.again()
 
 
@@ -349,14 +369,14 @@ def test_split_character(server):
     Most texts are shorter than a piece, so that this shows only on a busy
     network, and there once in a thousand times.
     """
-    text = "aéßẻ𐐨z\n".encode()
+    text = "aéяẻ𐐨z\n".encode()
     for cut in range(1, len(text)):
         with within(f"cut after byte {cut} of {text.hex(' ')}"):
             peer = server.connect()
             peer.send(text[:cut])
             server.quiet()
             peer.send(text[cut:])
-            peer.expect(capitals(text))
+            expect(peer, text)
             server = server.again()
 
 
@@ -375,12 +395,12 @@ def test_byte_by_byte(server):
     What is kept back has to be kept back again when the next byte does not
     complete it either.
     """
-    text = "ẻ𐐨ßé\n".encode()
+    text = "ẻ𐐨яé\n".encode()
     peer = server.connect()
     for value in text:
         peer.send(bytes([value]))
         server.quiet()
-    peer.expect(capitals(text))
+    expect(peer, text)
     peer.expect_end()
 
 
@@ -549,7 +569,7 @@ def test_stale_bytes(server):
     server.quiet()
     peer.reset()
     server.quiet()
-    peer = ask(server.again(), b"short\n", b"SHORT\n")
+    peer = ask(server.again(), b"short\n")
     peer.expect_end()
 
 

@@ -47,12 +47,26 @@ def capitals(text: bytes) -> bytes:
     Each character of UTF-8 becomes its capitals, without a look at its
     neighbours or at a language; bytes that are no UTF-8 stay as they are.
     """
-    found = b""
-    while text:
-        try:
-            return found + text.decode().upper().encode()
-        except UnicodeDecodeError as error:
-            found += text[:error.start].decode().upper().encode()
-            found += text[error.start:error.start + 1]
-            text = text[error.start + 1:]
-    return found
+    return _bytes(_characters(text).upper())
+
+
+def character_at(text: bytes, offset: int) -> tuple[str, str]:
+    """The character of `text` to which byte `offset` of `capitals(text)`
+    belongs, and its capitals; ("", "") behind the end.
+    """
+    for character in _characters(text):
+        upper = character.upper()
+        offset -= len(_bytes(upper))
+        if offset < 0:
+            return character, upper
+    return "", ""
+
+
+# A byte that is no UTF-8 is a character of its own, a half of a surrogate
+# pair, which has no capitals: PEP 383.
+def _characters(text: bytes) -> str:
+    return text.decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
