@@ -12,11 +12,10 @@
  *
  * Still wrong:
  * - What lessons 02 and 03 mended is broken again: a short send(2), EINTR,
- *   SIGPIPE, a reset, EADDRINUSE, the errors of accept(2) (2).
+ *   SIGPIPE, a reset, EADDRINUSE, the errors of accept(2); IPv4 only (2).
  * - One recv(2) is taken for the whole message (3).
  * - Letters beyond those of English stay small (4, 5).
  * - SIGTERM kills the program in the middle of a reply (8).
- * - It knows IPv4 only (9).
  */
 #define _POSIX_C_SOURCE 200809L
 

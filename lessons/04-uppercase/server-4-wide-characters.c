@@ -13,8 +13,8 @@
  * Still wrong:
  * - What the bytes mean is up to the locale, which whoever starts the program
  *   chooses: in the locale C only English letters become capitals (5).
- * - towupper(3) gives one character for one, and nothing for "sharp s" (U+00DF)
- * (5).
+ * - towupper(3) gives one character for one. The capitals of U+00DF, "sharp
+ *   s", are two, so it stays as it is (5).
  * - A character that is split between two pieces is refused (6).
  * - So is everything that is no UTF-8 (7). The document's server, at such
  *   bytes, ends altogether.

@@ -40,9 +40,7 @@
 #define DEFAULT_PORT "12000"
 #define BACKLOG 10
 #define BUFFER_SIZE 1024
-#define REPLY_SIZE                                                             \
-    (3 * BUFFER_SIZE) /* The capitals of U+0390 need 3 times                   \
-                       * the bytes, and none need more. */
+#define REPLY_SIZE (3 * BUFFER_SIZE) /* U+0390: 2 bytes become 6, the most */
 #define PAUSE_MS 100
 #define LINGER_MS 200 /* for a client to close after its reply */
 

@@ -41,9 +41,7 @@
 #define DEFAULT_PORT "12000"
 #define BACKLOG 10
 #define BUFFER_SIZE 1024
-#define REPLY_SIZE                                                             \
-    (3 * BUFFER_SIZE) /* The capitals of U+0390 need 3 times                   \
-                       * the bytes, and none need more. */
+#define REPLY_SIZE (3 * BUFFER_SIZE) /* U+0390: 2 bytes become 6, the most */
 #define PAUSE_MS 100
 #define LINGER_MS 200 /* for a client to close after its reply */
 
@@ -104,7 +102,8 @@ static int open_listener(const struct options *options)
     int error; /* of the resolver, whose errors are no errno */
     if (ss_listen(host, options->port, SOCK_STREAM, BACKLOG, &listener, 1,
                   &count, &error) == 0) {
-        /* Best effort: where it blocks, only a lost client can hold it. */
+        /* Best effort: else a client that is lost just now may hold accept(2).
+         */
         fcntl(listener, F_SETFL, O_NONBLOCK);
         return listener;
     }
