@@ -1,5 +1,5 @@
 """Memory, seen from a client: used within its bounds, given back, lacked."""
-from sockstep.case import case
+from sockstep.case import LINES, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
 
@@ -28,7 +28,8 @@ def runs(target, lines):
     return [lines] if many else [[line] for line in lines]
 
 
-@case("memory/client-misuse", role="client", group="Byte stream",
+@case("memory/client-misuse", role="client", services=LINES,
+      group="Byte stream",
       defects=(5,), valgrind=True, source="recv(2): it adds no NUL; "
       "C11 7.24: a string ends with a NUL",
       hints=["Which byte stands behind the reply in your buffer?",
@@ -49,7 +50,8 @@ def test_misuse(target, launch_client):
         serve(launch_client(), typed)
 
 
-@case("leak/client-heap", role="client", group=GROUP, defects=(68, 95),
+@case("leak/client-heap", role="client", services=LINES,
+      group=GROUP, defects=(68, 95),
       valgrind=True, source="malloc(3); getline(3): free the line; "
       "freeaddrinfo(3)",
       hints=["What did your client allocate, itself or through getline() "
@@ -74,7 +76,8 @@ def test_heap(target, launch_client):
     client.finish()
 
 
-@case("limit/client-memory", role="client", group=GROUP, defects=(67,),
+@case("limit/client-memory", role="client", services=LINES,
+      group=GROUP, defects=(67,),
       source="malloc(3), RETURN VALUE",
       hints=["malloc(), getline() and getaddrinfo() fail when there is no "
              "memory.",

@@ -1,5 +1,5 @@
 """Signals, seen from a client: interrupted calls, and a broken pipe."""
-from sockstep.case import case
+from sockstep.case import LINES, case
 
 GROUP = "Signals"
 LINE = b"What a signal broke off is done again."
@@ -23,7 +23,8 @@ def converse(launch_client, plan):
     client.expect_replies(LINE)
 
 
-@case("signal/client-recv-interrupted", role="client", group=GROUP,
+@case("signal/client-recv-interrupted", role="client", services=LINES,
+      group=GROUP,
       defects=(20,), source="recv(2), EINTR; signal(7), interruption of "
       "system calls",
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
@@ -39,7 +40,8 @@ def test_recv_interrupted(launch_client):
     converse(launch_client, "recv@1-2=EINTR; wait@1-2=EINTR")
 
 
-@case("signal/client-send-interrupted", role="client", group=GROUP,
+@case("signal/client-send-interrupted", role="client", services=LINES,
+      group=GROUP,
       defects=(20,), source="send(2), EINTR; signal(7)",
       hints=["EINTR from send() says that no byte was taken yet.",
              "When send() fails with EINTR, call it again."],
@@ -52,7 +54,8 @@ def test_send_interrupted(launch_client):
     converse(launch_client, "send@1-2=EINTR")
 
 
-@case("signal/client-short-then-interrupted", role="client", group=GROUP,
+@case("signal/client-short-then-interrupted", role="client", services=LINES,
+      group=GROUP,
       defects=(22,), source="send(2): a signal after some bytes gives a short "
       "count; signal(7)",
       hints=["What if send() takes 3 bytes, and is interrupted before it "
@@ -70,7 +73,8 @@ def test_short_then_interrupted(launch_client):
              "send@4=EINTR")
 
 
-@case("signal/client-connect-interrupted", role="client", group=GROUP,
+@case("signal/client-connect-interrupted", role="client", services=LINES,
+      group=GROUP,
       defects=(23,), source="POSIX.1-2008 connect(), EINTR: the connection "
       "is made asynchronously; connect(2), EINPROGRESS",
       hints=["After EINTR connect() goes on in the kernel. What would a "
@@ -93,7 +97,8 @@ def test_connect_interrupted(launch_client):
     converse(launch_client, "connect@1=late:EINTR")
 
 
-@case("signal/client-broken-pipe", role="client", group=GROUP, defects=(26,),
+@case("signal/client-broken-pipe", role="client", services=LINES,
+      group=GROUP, defects=(26,),
       source="send(2), EPIPE and MSG_NOSIGNAL; signal(7), SIGPIPE",
       hints=["Which signal comes with EPIPE, and what does it do to a "
              "program that has not said otherwise?",

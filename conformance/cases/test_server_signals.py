@@ -1,7 +1,7 @@
 """Signals, seen from a server: an interrupted call, an orderly end."""
 import signal
 
-from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, SHOULD, case
+from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, LINES, SHOULD, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, mismatch
 
@@ -38,7 +38,8 @@ def test_accept_interrupted(launch_server):
     server.exchange(peer=peer)
 
 
-@case("signal/recv-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
+@case("signal/recv-interrupted", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(20,),
       source="recv(2), EINTR; signal(7), interruption of system calls",
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
              "When recv() fails with EINTR, call it again, as often as it "
@@ -60,10 +61,11 @@ def test_recv_interrupted(launch_server):
     peer.send(LINE)
     peer.half_close()
     server.thaw()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
-@case("signal/send-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
+@case("signal/send-interrupted", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(20,),
       source="send(2), EINTR; signal(7), interruption of system calls",
       hints=["send() can return -1 although nothing is wrong: look at errno.",
              "When send() fails with EINTR nothing was sent: call it again "
@@ -83,11 +85,11 @@ def test_send_interrupted(launch_server):
     peer = server.connect()
     peer.send(LINE)
     peer.half_close()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
 @case("signal/short-then-interrupted", role="server", group=GROUP, plans=True,
-      defects=(22,),
+      services=LINES, defects=(22,),
       source="send(2); POSIX.1-2008 send(); signal(7): a call that has "
              "transferred data returns their count, not EINTR",
       hints=["A signal in the middle of send() shows as a short count first.",
@@ -109,10 +111,11 @@ def test_short_then_interrupted(launch_server):
     peer = server.connect()
     peer.send(LINE)
     peer.half_close()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
-@case("signal/broken-pipe", role="server", group=GROUP, plans=True, defects=(25,),
+@case("signal/broken-pipe", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(25,),
       source="send(2), EPIPE and MSG_NOSIGNAL; signal(7), SIGPIPE; POSIX.1-"
              "2008 send()",
       hints=["Something kills the server without a word. Which signal does a "
@@ -227,7 +230,8 @@ def test_end_in_the_gap(launch_server):
             server.expect_orderly_end()
 
 
-@case("signal/finish-reply", role="server", group=GROUP, defects=(30,),
+@case("signal/finish-reply", role="server", group=GROUP,
+      services=LINES, defects=(30,),
       source="the program contract: an orderly end finishes the replies under "
              "way within one second; close(2); RFC 9293 3.6.1",
       hints=["What has the server read of this client and not sent back yet?",
@@ -257,16 +261,17 @@ def test_finish_reply(server):
     server.program.signal(signal.SIGTERM)
     peer.half_close()
     server.quiet()
-    peer.expect(ENDLESS[:taken])
+    peer.expect(server.service.reply(ENDLESS[:taken]))
     more = peer.until_end()
-    due = ENDLESS[taken:taken + len(more)]
+    due = server.service.reply(ENDLESS[taken:taken + len(more)])
     if more != due:
         raise Failure("wrong-bytes", "wrong bytes came after the signal",
                       mismatch=mismatch(due, more))
     server.expect_ended("SIGTERM while it sent a reply")
 
 
-@case("signal/end-bounded", role="server", group=GROUP, defects=(29, 75),
+@case("signal/end-bounded", role="server", group=GROUP,
+      services=LINES, defects=(29, 75),
       source="the program contract: an orderly end finishes the replies under "
              "way within one second; poll(2), the parameter timeout",
       hints=["Who decides when the server ends, if a client never reads its "
@@ -293,7 +298,7 @@ def test_end_bounded(server):
 
 
 @case("signal/listener-first", role="server", group=GROUP, level=SHOULD,
-      defects=(29, 30),
+      services=LINES, defects=(29, 30),
       source="the program contract: an orderly end closes the listener, then "
              "finishes replies; listen(2)",
       hints=["Who connects after the signal is never served, but the kernel "

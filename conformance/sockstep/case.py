@@ -29,6 +29,9 @@ GROUPS = ("Byte stream", "Datagrams", "Text", "Files", "Broadcast",
 EVERY_SERVICE = SERVICES
 EVERY_TRANSPORT = TRANSPORTS
 FOR_EVER = ("in-turn", "many")
+#: For cases about a line and its reply, whatever the reply is: a case has it
+#: from `server.service.reply`.
+LINES = ("echo", "uppercase")
 _SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*$")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .data import pattern
+from .data import capitals, pattern
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -68,7 +68,7 @@ class Uppercase(Service):
     """The line comes back in upper case, and the connection ends."""
 
     def reply(self, request: bytes) -> bytes:
-        return request.upper()              # the requests made here are ASCII
+        return capitals(request)
 
     def attend(self, client: "Client") -> None:
         client.type(b"the only line\n")
