@@ -219,7 +219,6 @@ def test_reply_cut(launch_client):
       source="recv(2), ECONNRESET; tcp(7)",
       hints=["recv() can return -1: what does your client do then?",
              "Say what failed and why (strerror), and end with status 1."],
-      transports=STREAMS,
       by_hand=SERVE % ("""c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
              struct.pack("ii", 1, 0)); c.close()""",
                        "echo hello | CLIENT -H HOST -P PORT; echo $?"))

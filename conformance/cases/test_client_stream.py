@@ -364,8 +364,10 @@ def test_both_ways(stage, launch_client):
     then the server waits for the client, and the client for the server.
     """
     line = pattern(1 << 20)
-    client = launch_client(listener=stage.listen(
-        receive_buffer=8192, send_buffer=8192, segment=1460))
+    client = launch_client(
+        listener=stage.listen_unix() if stage.contract.transport == "unix"
+        else stage.listen(receive_buffer=8192, send_buffer=8192,
+                          segment=1460))
     client.type(line + b"\n")
     client.end_input()
     peer = client.accept()

@@ -233,7 +233,6 @@ def test_reset_mid_message(launch_server):
              "same call? Can that go on for ever?",
              "Call again only after EINTR or EAGAIN; every other error, and "
              "POLLERR or POLLHUP, ends the connection."],
-      transports=STREAMS,
       by_hand="SERVER -P PORT & p=$!; sleep 1\n" + _RESET +
               "top -b -n 1 -p $p     # it must use no processor")
 def test_reset_spin(launch_server):
