@@ -54,11 +54,9 @@ def fails(server, why, *reasons):
 
 def reached(server, what):
     """A new client that comes by the path is served by `server`."""
+    server.stage.look_at(server.program)
     try:
-        peer = server.connect()
-        server.stage.wait(lambda: peer.far_inode(), peer, "nobody accepts "
-                          "the connection", program=server.program)
-        server.exchange(peer=peer)
+        server.exchange()
     except Failure as failure:
         raise Failure(failure.kind, f"{what}: {failure.message}",
                       failure.detail, failure.mismatch) from None
@@ -161,10 +159,10 @@ def test_abstract_name(launch_server):
     due = os.fsencode(address(path))
     found = names_of(server)
     if found != [due]:
+        why = ", a file of that name" if found[0].startswith(b"@") else \
+            f", which is {len(found[0]) - len(due)} bytes longer"
         raise Failure("call", f"-U {path} was given, and the server listens "
-                      f"at {shorten(found[0]) if found else 'no name'}"
-                      + (": too long, by NULs" if found and
-                         found[0].rstrip(b"\0") == due else ""))
+                      f"at {shorten(found[0], 20)}{why}")
     server.exchange()
 
 
@@ -355,8 +353,10 @@ def test_start_race(stage, launch_server):
         listening = [server for server in (slow, fast)
                      if server.program.alive() and server.listening()]
         if len(listening) != 1:
-            raise Failure("call", f"{len(listening)} of the two servers "
-                          "listen, and the path leads to one at most")
+            told = "both of them listen, and the path leads to one only" \
+                if listening else "none of them listens"
+            raise Failure("call", "two servers were started at once at a "
+                          f"path with a stale file: {told}")
         reached(listening[0], "two servers were started at once")
         for server in (slow, fast):
             if server.program.alive():
@@ -379,7 +379,7 @@ def test_removed_at_end(launch_server):
     for number in (signal.SIGTERM, signal.SIGINT):
         server = launch_server()
         server.exchange().close()
-        server.expect_orderly_end(number)
+        server.stage.end_in_order(server.program, number)
         if os.path.lexists(server.path):
             raise Failure("leak", "the socket file is still there after "
                           f"{signal.Signals(number).name}")

@@ -78,6 +78,11 @@ class Stage:
         """The program under test that was started last."""
         return self.programs[-1] if self.programs else None
 
+    def look_at(self, program: Program) -> None:
+        """Make `program` the subject, where several were started."""
+        self.programs.remove(program)
+        self.programs.append(program)
+
     # -- starting -----------------------------------------------------------
     def start(self, argv: list[str], **options) -> Program:
         """Start the program under test; `argv` is its whole command."""

@@ -143,13 +143,15 @@ static socklen_t set_address(struct sockaddr_un *address, const char *path)
     memset(address, 0, sizeof(*address));
     address->sun_family = AF_UNIX;
     size_t path_length = strlen(path);
-    if (path_length >= sizeof(address->sun_path))
-        return 0; /* One byte is for the NUL. */
+    bool abstract = path[0] == '@';
+    if (path_length > sizeof(address->sun_path) - (abstract ? 0 : 1))
+        return 0; /* No NUL ends an abstract name. */
     memcpy(address->sun_path, path, path_length);
-    if (path[0] != '@')
+    if (!abstract)
         return sizeof(*address);
     /* In an abstract name the NUL comes first, where the "@" was, and every
-     * byte counts up to the length: no NUL ends the name. */
+     * byte counts up to the length.
+     */
     address->sun_path[0] = '\0';
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_length);
 }
