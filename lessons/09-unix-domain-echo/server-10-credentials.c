@@ -371,9 +371,10 @@ int main(int argc, char *argv[])
         close(lock); /* Best effort: nothing was written. */
     if (listening != -1)
         result = serve(listening);
-    remove_own_file();
-    if (listening != -1)
+    if (listening != -1) {
+        remove_own_file();
         close(listening); /* Best effort: the program ends anyway. */
+    }
     ss_stop_close(&stop);
     return result == 0 ? 0 : 1;
 }
