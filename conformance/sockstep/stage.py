@@ -720,6 +720,7 @@ _IN_MUSL = {
     "No route to host": "Host is unreachable",
     "Connection timed out": "Operation timed out",
     "Cannot allocate memory": "Out of memory",
+    "File name too long": "Filename too long",
     "Name or service not known": "Name does not resolve",
     "No address associated with hostname": "Name has no usable address",
     "Temporary failure in name resolution": "Try again",
