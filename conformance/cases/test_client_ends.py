@@ -2,7 +2,7 @@
 import errno
 import os
 
-from sockstep.case import LINES, case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.failure import Failure
 from sockstep.transcript import count
 
@@ -34,6 +34,7 @@ def expect_failure_told(client, why):
       hints=["After a reply the next line is due, on the same connection.",
              "Put the exchange into a loop that ends at an empty line or at "
              "the end of input."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal:
       printf 'one\\ntwo\\nthree\\n' | CLIENT -H HOST -P PORT""")
 def test_many_lines(client):
@@ -57,6 +58,7 @@ def test_many_lines(client):
       hints=["What does an empty line mean to your client?",
              "getline() returns 1 for it, the newline alone: close and end "
              "with status 0."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, a line and then an empty one:
       CLIENT -H HOST -P PORT""")
 def test_empty_line(client):
@@ -81,6 +83,7 @@ def test_empty_line(client):
       hints=["What if the input ends before the first line?",
              "Test the result of getline() before the line is used; close "
              "and end with status 0."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal; must end at once and print 0:
       CLIENT -H HOST -P PORT < /dev/null; echo $?""")
 def test_no_input(client):
@@ -103,6 +106,7 @@ def test_no_input(client):
       hints=["When the input ends, which replies are still on their way?",
              "The end of input ends your sending only. Read on until all "
              "replies are there."],
+      transports=STREAMS,
       by_hand=SERVE % ("time.sleep(1); c.send(line)",
                        "echo patience | CLIENT -H HOST -P PORT"))
 def test_tail_of_input(client):
@@ -126,6 +130,7 @@ def test_tail_of_input(client):
       source="POSIX.1-2008 XCU 2.8.2: an exit status of 0 means success",
       hints=["What does `CLIENT ...; echo $?` print after a good run?",
              "Return 0 from main() when all went well, 1 after a failure."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, must print 0:
       echo hello | CLIENT -H HOST -P PORT; echo $?""")
 def test_exit_status(client):
@@ -149,6 +154,7 @@ def test_exit_status(client):
       hints=["How does the server learn that you are done?",
              "Read every reply to its end, newline included, then close() "
              "the socket; don't set SO_LINGER."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line); time.sleep(1); print(c.recv(1))",
                        "echo hello | CLIENT -H HOST -P PORT"))
 def test_ends_in_order(client):
@@ -172,6 +178,7 @@ def test_ends_in_order(client):
       hints=["While your client waits for the keyboard, who looks at the "
              "socket?",
              "Wait with poll() for standard input and the socket at once."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line); time.sleep(5)",
                        "CLIENT -H HOST -P PORT      # type one line, and wait"
                        ))
@@ -195,6 +202,7 @@ def test_server_ends_at_prompt(client):
       hints=["How does your client tell a whole reply from a part of one?",
              "An end of stream before the reply's newline is a failure: say "
              "so on standard error and end with status 1."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:3])",
                        "echo abcdef | CLIENT -H HOST -P PORT; echo $?"))
 def test_reply_cut(launch_client):
@@ -265,6 +273,7 @@ def test_refused(stage, launch_client):
       hints=["socket() can fail. What is passed to connect() then?",
              "Test each call for -1, say which one failed and why, and end "
              "with status 1."],
+      transports=STREAMS,
       by_hand="""
       echo hello | LD_PRELOAD=build/src/fault_preload.so \\
           SOCKSTEP_FAULTS='socket@*=EMFILE' CLIENT -H HOST -P PORT; echo $?""")
@@ -289,6 +298,7 @@ def test_socket_error(launch_client):
              "is written out.",
              "Test fflush(stdout) and ferror(stdout), at the end at least; "
              "say what failed and end with status 1."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, must print a message and 1:
       echo hello | CLIENT -H HOST -P PORT > /dev/full; echo $?""")
 def test_output_full(launch_client):

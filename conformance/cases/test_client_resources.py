@@ -1,5 +1,5 @@
 """Memory, seen from a client: used within its bounds, given back, lacked."""
-from sockstep.case import LINES, case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
 
@@ -35,6 +35,7 @@ def runs(target, lines):
       hints=["Which byte stands behind the reply in your buffer?",
              "recv() may fill the buffer to its last byte: leave room for a "
              "NUL of your own, or use lengths throughout."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       python3 -c 'print("x" * 1023)' | valgrind CLIENT -H HOST -P PORT""")
@@ -58,6 +59,7 @@ def test_misuse(target, launch_client):
              "and getaddrinfo()?",
              "Free each at one place that every way out comes by; run it "
              "under valgrind --leak-check=full."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       echo hello | valgrind --leak-check=full CLIENT -H HOST -P PORT""")
@@ -82,6 +84,7 @@ def test_heap(target, launch_client):
       hints=["malloc(), getline() and getaddrinfo() fail when there is no "
              "memory.",
              "Look at each result; say what failed and end with status 1."],
+      transports=STREAMS,
       by_hand="""
       echo hello | LD_PRELOAD=build/src/fault_preload.so \\
           SOCKSTEP_FAULTS='malloc@1=ENOMEM' CLIENT -H HOST -P PORT; echo $?

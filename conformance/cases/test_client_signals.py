@@ -1,5 +1,5 @@
 """Signals, seen from a client: interrupted calls, and a broken pipe."""
-from sockstep.case import LINES, case
+from sockstep.case import LINES, STREAMS, case
 
 GROUP = "Signals"
 LINE = b"What a signal broke off is done again."
@@ -30,6 +30,7 @@ def converse(launch_client, plan):
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
              "When recv() or poll() fails with EINTR, call it again, as "
              "often as it takes."],
+      transports=STREAMS,
       by_hand=ECHO % "recvfrom:error=EINTR:when=1..2")
 def test_recv_interrupted(launch_client):
     """A signal while the client waits for a reply does not end it.
@@ -45,6 +46,7 @@ def test_recv_interrupted(launch_client):
       defects=(20,), source="send(2), EINTR; signal(7)",
       hints=["EINTR from send() says that no byte was taken yet.",
              "When send() fails with EINTR, call it again."],
+      transports=STREAMS,
       by_hand=ECHO % "sendto:error=EINTR:when=1..2")
 def test_send_interrupted(launch_client):
     """A signal that interrupts send() does not cost the line.
@@ -62,6 +64,7 @@ def test_send_interrupted(launch_client):
              "takes more?",
              "Count what was taken, whatever comes after: EINTR leaves the "
              "count as it is."],
+      transports=STREAMS,
       by_hand=PLAN % "send@1=short:3; send@2=EINTR; send@3=short:5")
 def test_short_then_interrupted(launch_client):
     """After a short count and a signal, sending goes on where it stopped.
@@ -81,6 +84,7 @@ def test_short_then_interrupted(launch_client):
              "second connect() say?",
              "Wait with poll() until the socket is writable, then ask "
              "getsockopt(SO_ERROR) how it went."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal, must print the line and 0:
@@ -103,6 +107,7 @@ def test_connect_interrupted(launch_client):
       hints=["Which signal comes with EPIPE, and what does it do to a "
              "program that has not said otherwise?",
              "Use MSG_NOSIGNAL, or ignore SIGPIPE; then test send() for -1."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT
       # in a second terminal, must print a message and 1, not 141:

@@ -5,7 +5,7 @@ what comes.
 """
 import select
 
-from sockstep.case import LINES, case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
 from sockstep.transcript import count
@@ -55,6 +55,7 @@ def echo_in_turn(client, peer, size):
       hints=["One recv() returns what has come so far, which may be a part "
              "of the reply.",
              "Call recv() in a loop until the reply's newline has come."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:6]); time.sleep(1); c.send(line[6:])",
                        'echo "The first, the second" | '
                        "CLIENT -H HOST -P PORT"))
@@ -78,6 +79,7 @@ def test_reply_split(client):
       hints=["Does your client depend on where the reply is cut?",
              "Only the newline ends a reply; a piece may be one byte, or all "
              "but the newline."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:1]); time.sleep(1); c.send(line[1:])",
                        "echo abcde | CLIENT -H HOST -P PORT"))
 def test_reply_every_offset(launch_client):
@@ -104,6 +106,7 @@ def test_reply_every_offset(launch_client):
       hints=["What recv() brings is bytes with a length, not a C string.",
              "Print exactly as many bytes as recv() returned, with fwrite() "
              "or write(); printf(\"%s\") stops at the first NUL."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)", "printf 'before\\0after\\n' | "
                                        "CLIENT -H HOST -P PORT | od -c"))
 def test_reply_embedded_nul(client):
@@ -127,6 +130,7 @@ def test_reply_embedded_nul(client):
              "way?",
              "Only the newline (10) has a meaning. Keep bytes in unsigned "
              "char or in a buffer; 255 is no end of file."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)",
                        "python3 -c 'import sys; sys.stdout.buffer.write("
                        "bytes(set(range(256)) - {10}) + b\"\\n\")' | "
@@ -151,6 +155,7 @@ def test_reply_all_bytes(client):
       hints=["Does anything that came from the network get to printf() as "
              "its first argument?",
              "Use fwrite(), fputs() or printf(\"%s\", ...)."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)", "echo '%d %x %c 100%%' | "
                                        "CLIENT -H HOST -P PORT"))
 def test_reply_format_characters(client):
@@ -174,6 +179,7 @@ def test_reply_format_characters(client):
              "that it prints?",
              "getline() reads a line of any length; or pass on the pieces of "
              "a line as they come, without a newline between them."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal, must print 100001 and, after a ">", 100002:
@@ -201,6 +207,7 @@ def test_reply_long(client):
              "or one byte longer?",
              "Count the newline and a final NUL where you need them; compare "
              "lengths with < or <= on purpose."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT; each must print two more:
       for n in 1022 1023 1024 1025; do
@@ -229,6 +236,7 @@ def test_reply_buffer_sizes(launch_client):
       hints=["What is in your buffer behind the bytes of a short reply?",
              "Print as many bytes as recv() returned, not as many as the "
              "buffer holds."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       printf 'a long line\\nshort\\n' | CLIENT -H HOST -P PORT""")
@@ -259,6 +267,7 @@ def test_reply_stale_bytes(client):
       hints=["send() says how many bytes it took. Who sends the others?",
              "Loop: add the result to an offset, and go on from there until "
              "all are sent."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT
       # in a second terminal:
@@ -284,6 +293,7 @@ def test_request_short_send(launch_client):
       hints=["How does a server know that the line is over?",
              "Send the newline too (getline() keeps it), or end the stream "
              "with shutdown(fd, SHUT_WR)."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT | od -c
       # in a second terminal; type a line and look at what od shows:
@@ -309,6 +319,7 @@ def test_request_message_end(client):
       hints=["Which bytes of a line does your client change or drop?",
              "Take the length from getline() or read(), never from strlen(), "
              "and send what lies between as it is."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT | od -c
       # in a second terminal:
@@ -331,6 +342,7 @@ def test_request_unchanged(client):
       source="getline(3): the last line may come without a newline",
       hints=["A file's last line may lack its newline. Is it sent?",
              "getline() returns such a line too; only -1 is the end."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       printf 'no newline' | CLIENT -H HOST -P PORT""")
@@ -356,6 +368,7 @@ def test_request_last_line(client):
              "does the server do if nobody does?",
              "Wait with poll() for both directions at once, and use "
              "MSG_DONTWAIT or a non-blocking socket."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal, a line of 32 MiB; the client must end:
@@ -368,8 +381,10 @@ def test_both_ways(stage, launch_client):
     then the server waits for the client, and the client for the server.
     """
     line = pattern(1 << 20)
-    client = launch_client(listener=stage.listen(
-        receive_buffer=8192, send_buffer=8192, segment=1460))
+    client = launch_client(
+        listener=stage.listen_unix() if stage.contract.transport == "unix"
+        else stage.listen(receive_buffer=8192, send_buffer=8192,
+                          segment=1460))
     client.type(line + b"\n")
     client.end_input()
     peer = client.accept()

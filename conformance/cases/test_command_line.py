@@ -120,6 +120,39 @@ def test_client_port(stage, target):
         refused(stage, target, "-H", LOOPBACK, "-P", text)
 
 
+PATH = dict(
+    group=GROUP, options=True, transports=("unix",), defects=(103,),
+    source="unix(7), Autobind feature: an address without a name gets one of "
+           "the kernel's choice",
+    hints=["What is the name of a socket whose path is empty?",
+           "Refuse -U '' and -U @ as wrong usage: the kernel would take them "
+           "for other names."],
+    by_hand="""PROGRAM -U ''; echo $?; PROGRAM -U @; echo $?
+               must say 2 each time.""")
+
+
+@case("cli/server-path", role="server", **PATH)
+def test_server_path(stage, target):
+    """A server refuses a path or an abstract name of no bytes.
+
+    The kernel gives such a socket a name of its own, and nobody finds it. In
+    a script an empty path is a variable that was never set.
+    """
+    refused(stage, target, "-U", "")
+    refused(stage, target, "-U", "@")
+
+
+@case("cli/client-path", role="client", **PATH)
+def test_client_path(stage, target):
+    """A client refuses a path or an abstract name of no bytes.
+
+    In a script an empty path is a variable that was never set. Whoever wrote
+    it wants to be told that, and not that a connection was refused.
+    """
+    refused(stage, target, "-U", "")
+    refused(stage, target, "-U", "@")
+
+
 def resolver_messages():
     """What gai_strerror(3) says of a name that has no address."""
     tell = ctypes.CDLL(None).gai_strerror

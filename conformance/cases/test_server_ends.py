@@ -1,7 +1,7 @@
 """The end of a connection, seen from a server: FIN, reset, close."""
 import re
 
-from sockstep.case import EVERY_SERVICE, FOR_EVER, LINES, SHOULD, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, LINES, SHOULD, STREAMS, case
 from sockstep.data import line
 from sockstep.failure import Failure
 
@@ -21,6 +21,7 @@ s.setsockopt(1, socket.SO_LINGER, struct.pack('ii', 1, 0))"
              "reads.",
              "Send back all that came before recv() returned 0, and only "
              "then close."],
+      transports=STREAMS,
       by_hand="""
       # frozen, the server meets both at once
       SERVER -P PORT & p=$!; sleep 1; kill -STOP $p
@@ -47,6 +48,7 @@ def test_half_close(server):
       hints=["Who tells the client that there is nothing more to read?",
              "Call close() on the connection when recv() has returned 0 and "
              "the reply is sent."],
+      transports=STREAMS,
       by_hand="""
       echo hello | nc -N HOST PORT      # it must end by itself
       ss -tn state close-wait           # no connection of PORT may stay""")
@@ -69,6 +71,7 @@ def test_closes_after_fin(server):
       hints=["recv() returns 0 at once, again and again, after the end of the "
              "stream.",
              "Keep 0 and -1 apart: 0 ends the loop of this connection."],
+      transports=STREAMS,
       by_hand="""
       SERVER -P PORT & p=$!; sleep 1
       printf hello | nc -N HOST PORT & sleep 1
@@ -177,6 +180,7 @@ def test_reset_next_client(server):
              "listening socket. Which call is the first to fail then?",
              "On Linux accept() succeeds and recv() fails with ECONNRESET: "
              "close that connection and go on."],
+      transports=STREAMS,
       by_hand="SERVER -P PORT & p=$!; sleep 1; kill -STOP $p\n" + _RESET +
               "kill -CONT $p\n"
               "echo hello | nc -N HOST PORT     # it must answer")
@@ -267,6 +271,7 @@ def test_reset_spin(launch_server):
       hints=["Which errors of accept() are about one connection, and which "
              "about the listening socket?",
              "After ECONNABORTED call accept() again, as after EINTR."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=accept,accept4:error=ECONNABORTED:when=1 \\
           SERVER -P PORT

@@ -4,7 +4,7 @@ import os
 import re
 
 from sockstep import faults
-from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, STREAMS, case
 from sockstep.failure import Failure, HarnessError
 from sockstep.transcript import count
 
@@ -218,6 +218,7 @@ def fails_at(launch_server, plan, number):
       hints=["socket() fails where the process has no descriptor left.",
              "Look for -1, say what failed and strerror(errno), end with "
              "status 1."],
+      transports=STREAMS,
       by_hand="""strace -e inject=socket:error=EMFILE SERVER -P PORT;
                  echo $?  must say 1""")
 def test_socket_error(launch_server):
@@ -234,6 +235,7 @@ def test_socket_error(launch_server):
       source="listen(2), EADDRINUSE",
       hints=["Not only bind() may fail because the port is taken.",
              "Look at the result of listen() too."],
+      transports=STREAMS,
       by_hand="""strace -e inject=listen:error=EADDRINUSE SERVER -P PORT;
                  echo $?  must say 1""")
 def test_listen_error(launch_server):
@@ -250,6 +252,7 @@ def test_listen_error(launch_server):
       level=SHOULD, source="listen(2)",
       hints=["Say that the server is ready only when it is.",
              "Print the line after listen() has returned 0."],
+      transports=STREAMS,
       by_hand="""strace -e inject=listen:error=EADDRINUSE SERVER -P PORT
                  must not print that it listens""")
 def test_false_ready(launch_server):
@@ -272,6 +275,7 @@ def test_false_ready(launch_server):
       clients=FOR_EVER, source="listen(2), backlog; tcp(7)",
       hints=["The second argument of listen() is how many clients may wait.",
              "Let at least five wait: listen(fd, 10), or SOMAXCONN."],
+      transports=STREAMS,
       by_hand="""Start the server, stop it with kill -STOP, start nc HOST
                  PORT five times in the background: ss -tan 'dport = :PORT'
                  must show five ESTAB and no SYN-SENT.""")
@@ -298,8 +302,7 @@ def expect_room(server, number):
     """The queue of clients that wait has room for one more."""
     server.stage.wait(server.stage.settled, None, "the clients before are "
                       "not connected")
-    row = next(row for row in server.stage.diag.listeners()
-               if row.inode in server.program.socket_inodes())
+    row = server.listening()[0]
     if row.receive_queue > row.send_queue:
         waiting = count(row.receive_queue, "client")
         raise Failure("refused", f"client {number} of 5 finds no room in the "
@@ -313,6 +316,7 @@ def expect_room(server, number):
       hints=["After one client comes the next.",
              "Call accept() in a loop, and close the connection, not the "
              "listening socket, when a client has left."],
+      transports=STREAMS,
       by_hand="""Twice: printf 'hello\\n' | nc -N HOST PORT""")
 def test_next_client(server):
     """When a client has left the next one is served.
@@ -329,6 +333,7 @@ def test_next_client(server):
       source="document 000; accept(2)",
       hints=["What one client leaves behind must not reach the next.",
              "Start each client with an empty buffer and fresh counters."],
+      transports=STREAMS,
       by_hand="""for i in $(seq 20); do echo "client $i" | nc -N HOST PORT;
                  done""")
 def test_many_clients(server):
@@ -350,6 +355,7 @@ def test_many_clients(server):
       hints=["A client may have sent all, and left, before it is accepted.",
              "After accept() read until the end of the stream as always: the "
              "kernel has kept the bytes."],
+      transports=STREAMS,
       by_hand="""nc HOST PORT, and leave it open. In a second terminal:
                  printf 'hello\\n' | nc -N HOST PORT
                  It waits. Then end the first nc: hello comes back.""")

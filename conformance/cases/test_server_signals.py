@@ -1,7 +1,8 @@
 """Signals, seen from a server: an interrupted call, an orderly end."""
 import signal
 
-from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, LINES, SHOULD, case
+from sockstep.case import (
+    EVERY_SERVICE, EVERY_TRANSPORT, LINES, SHOULD, STREAMS, case)
 from sockstep.data import pattern
 from sockstep.failure import Failure, mismatch
 
@@ -18,6 +19,7 @@ ENDLESS = pattern(4 << 20)
       source="accept(2), EINTR; signal(7), interruption of system calls",
       hints=["A call that waits ends early when a signal comes: -1, EINTR.",
              "When accept() fails with EINTR, call it again."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=accept,accept4:error=EINTR:when=1 \\
           SERVER -P PORT
@@ -44,6 +46,7 @@ def test_accept_interrupted(launch_server):
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
              "When recv() fails with EINTR, call it again, as often as it "
              "takes."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=recvfrom:error=EINTR:when=1..2 \\
           SERVER -P PORT
@@ -70,6 +73,7 @@ def test_recv_interrupted(launch_server):
       hints=["send() can return -1 although nothing is wrong: look at errno.",
              "When send() fails with EINTR nothing was sent: call it again "
              "with the same bytes."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=sendto:error=EINTR:when=1..2 \\
           SERVER -P PORT
@@ -95,6 +99,7 @@ def test_send_interrupted(launch_server):
       hints=["A signal in the middle of send() shows as a short count first.",
              "Keep the number of bytes sent so far apart from the result of "
              "the last call, and send on from there."],
+      transports=STREAMS,
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='send@1=short:9; send@2=EINTR' SERVER -P PORT
@@ -122,6 +127,7 @@ def test_short_then_interrupted(launch_server):
              "send() to a lost client raise?",
              "Give send() the flag MSG_NOSIGNAL, or ignore SIGPIPE, and "
              "handle EPIPE."],
+      transports=STREAMS,
       by_hand="""
       # the server waits two seconds before it sends; its client resets
       strace -o /dev/null -e inject=sendto:delay_enter=2000000:when=1 \\
@@ -184,6 +190,7 @@ def test_orderly_end(launch_server):
              "too.",
              "Look at the flag after each EINTR, without SA_RESTART, or wait "
              "in ppoll() with a mask that lets the signal in."],
+      transports=STREAMS,
       by_hand="""
       SERVER -P PORT & p=$!; sleep 1
       sleep 9 | nc HOST PORT & sleep 1
@@ -209,6 +216,7 @@ def test_end_with_idle_client(server):
              "Block the signals, and let ppoll() or pselect() unblock them "
              "only while it waits; or let the handler write to a pipe that "
              "poll() watches."],
+      transports=STREAMS,
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='accept@1=kill:SIGTERM' SERVER -P PORT; echo $?
@@ -237,6 +245,7 @@ def test_end_in_the_gap(launch_server):
       hints=["What has the server read of this client and not sent back yet?",
              "After the signal, take no new clients, but send what is left "
              "before close() and the end."],
+      transports=STREAMS,
       by_hand="""
       # a client that reads late
       SERVER -P PORT & p=$!; sleep 1
@@ -278,6 +287,7 @@ def test_finish_reply(server):
              "reply?",
              "Note the time of the signal, and give each wait after it only "
              "what is left of one second."],
+      transports=STREAMS,
       by_hand="""
       # a client that sends and does not read
       SERVER -P PORT & p=$!; sleep 1
@@ -305,6 +315,7 @@ def test_end_bounded(server):
              "still takes the connection. When does it stop doing so?",
              "Close the listening socket as soon as the signal is noticed, "
              "before the last reply is finished."],
+      transports=STREAMS,
       by_hand="""
       # a client that sends and does not read
       SERVER -P PORT & p=$!; sleep 1
@@ -324,9 +335,7 @@ def test_listener_first(server):
     server.program.ended_by_harness = True
     server.program.signal(signal.SIGTERM)
     server.stage.wait(
-        lambda: server.port not in
-        [row.local[1] for row in server.stage.diag.listeners()],
-        None, "SIGTERM came and the port stays open", program=server.program)
+        lambda: not server.listening(), None, "SIGTERM came and the port stays open", program=server.program)
     server.quiet()
     if not server.program.alive():
         raise Failure("exit", "the server kept its port open after SIGTERM "
@@ -371,8 +380,7 @@ def _come_to(server) -> bool:
     """Lead the server step by step to the call at which its plan strikes."""
     for act in ("start", "connect", "send"):
         if act == "connect":
-            row = server.stage.wait_listening(server.program)
-            server.address = (server.address[0], row.local[1])
+            server.find()
             peer = server.connect()
         elif act == "send":
             server.service.ask(peer)

@@ -15,6 +15,7 @@ from .peer import Peer
 from .datagram import DatagramPeer
 from .program import Program, told_by
 from .services import SERVICES, Service
+from .sockdiag import Row, UnixRow
 from .stage import Stage
 from .transcript import count, shorten
 
@@ -73,6 +74,21 @@ class Server:
     @property
     def port(self) -> int:
         return self.address[1]
+
+    def find(self) -> None:
+        """Wait until it listens, for one that was launched with `ready`
+        False, and note where.
+        """
+        row = self.stage.wait_listening(self.program)
+        if not self.path:
+            self.address = (self.address[0], row.local[1])
+
+    def listening(self) -> list[Row] | list[UnixRow]:
+        """Its listening sockets, as the kernel has them."""
+        diag = self.stage.diag
+        rows = diag.unix_listeners() if self.path else diag.listeners()
+        inodes = self.program.socket_inodes()
+        return [row for row in rows if row.inode in inodes]
 
     def connect(self, **options) -> Peer | DatagramPeer:
         """A new client of the harness's; see `Stage.connect`.

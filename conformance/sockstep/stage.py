@@ -63,6 +63,7 @@ class Stage:
         self.sweep: object = None           # what a fault sweep has come to
         self.flood_limit = 64 << 20
         self._count = 0
+        self._names = 0                     # of AF_UNIX sockets, made so far
         self._flush: Flush | None = None    # where datagrams are sent
         directory.mkdir(parents=True)
         if task_limit:
@@ -76,6 +77,11 @@ class Stage:
     def subject(self) -> Program | None:
         """The program under test that was started last."""
         return self.programs[-1] if self.programs else None
+
+    def look_at(self, program: Program) -> None:
+        """Make `program` the subject, where several were started."""
+        self.programs.remove(program)
+        self.programs.append(program)
 
     # -- starting -----------------------------------------------------------
     def start(self, argv: list[str], **options) -> Program:
@@ -205,11 +211,18 @@ class Stage:
         self.peers.append(peer)
         return peer
 
-    def connect_unix(self, path: str) -> Peer:
-        """A connection of the harness to an AF_UNIX server at `path`."""
+    def connect_unix(self, path: str, receive_buffer: int = 0,
+                     send_buffer: int = 0) -> Peer:
+        """A connection of the harness to an AF_UNIX server at `path`.
+
+        `receive_buffer` has no meaning here, since the sender's buffer holds
+        what is not read: unix(7).
+        """
         label = f"client {len(self.peers) + 1}"
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sockets.append(sock)
+        if send_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         sock.setblocking(False)
         self.transcript.add("harness", label, "connect", note=f"to {path}")
         deadline = Deadline(factor=self.factor())
@@ -249,10 +262,17 @@ class Stage:
         """An AF_UNIX server of the harness's own."""
         return UnixListener(self, path or self.unix_path(), backlog)
 
-    def unix_path(self, name: str = "socket") -> str:
-        """A path for a socket, outside of the programs' own folders."""
+    def unix_path(self, name: str = "") -> str:
+        """A path for a socket, outside of the programs' own folders.
+
+        Without a `name` it is another one each time, so that the file that
+        one server leaves behind is in no other's way.
+        """
         folder = self.directory / "names"
         folder.mkdir(exist_ok=True)
+        if not name:
+            self._names += 1
+            name = f"socket{self._names}"
         return str(folder / name)
 
     def listen(self, backlog: int = 8, **options) -> Listener:
@@ -701,6 +721,7 @@ _IN_MUSL = {
     "No route to host": "Host is unreachable",
     "Connection timed out": "Operation timed out",
     "Cannot allocate memory": "Out of memory",
+    "File name too long": "Filename too long",
     "Name or service not known": "Name does not resolve",
     "No address associated with hostname": "Name has no usable address",
     "Temporary failure in name resolution": "Try again",
