@@ -315,9 +315,10 @@ class Stage:
         return tuple(_turns(self.subject)) if self.subject else ()
 
     def _at_rest_for_good(self, program: Program) -> bool:
-        """`quiet_now`, and no socket has a time limit set that will pass."""
+        """`quiet_now`, and no socket has a time limit set that will pass,
+        nor the process a timer."""
         return self.quiet_now(program) and not any(
-            procfs.has_socket_timeout(wait)
+            procfs.has_socket_timeout(wait) or procfs.has_timer(wait.pid)
             for wait in program.waits() or [])
 
     def quiet(self, program: Program | None = None) -> None:
