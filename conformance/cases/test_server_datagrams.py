@@ -403,8 +403,8 @@ def test_answer_too_large(server):
     peer.send("ŉ".encode() * (MOST_BYTES // 2))
     server.expect_alive("an answer that is too large")
     for came in peer.read():
-        raise Failure("wrong-bytes", "the answer has 98,259 bytes and can't be "
-                      f"sent, but one of {len(came):,} came",
+        raise Failure("wrong-bytes", "the answer has 98,259 bytes: too many, "
+                      f"but one of {len(came):,} came",
                       mismatch=mismatch(b"", came))
     still_served(server, "an answer that is too large")
 
