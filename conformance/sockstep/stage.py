@@ -317,6 +317,9 @@ class Stage:
     def _at_rest_for_good(self, program: Program) -> bool:
         """`quiet_now`, and no socket has a time limit set that will pass,
         nor the process a timer."""
+        waits = program.waits()         # asked first, as it costs least
+        if waits is None or any(wait.timed for wait in waits):
+            return False
         return self.quiet_now(program) and not any(
             procfs.has_socket_timeout(wait) or procfs.has_timer(wait.pid)
             for wait in program.waits() or [])

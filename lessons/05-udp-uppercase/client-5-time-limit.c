@@ -31,7 +31,7 @@
 #define DEFAULT_HOST "127.0.0.1"
 #define DEFAULT_PORT "12000"
 #define BUFFER_SIZE 65535 /* the largest length that RFC 768 can say */
-#define LIMIT_MS 1000
+#define LIMIT_MS 5000
 
 struct options {
     const char *host;
