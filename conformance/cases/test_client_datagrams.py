@@ -72,7 +72,7 @@ def test_datagram(client):
     """
     request(client)
     client.listener.send(LINE.upper())
-    client.expect_exit(0, "the answer came")
+    printed_once(client, LINE.upper())
     if more := client.listener.read():
         raise Failure("wrong-bytes", "one datagram is due; after it came "
                       f"{shorten(more[0])}")

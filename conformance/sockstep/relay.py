@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .datagram import DatagramPeer
+from .failure import Failure
 from .listener import LOOPBACK
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Relay:
                                   note=parcel.what)
 
     def pass_on(self, program: "Program", weather: "Weather") -> None:
-        """Do with each datagram what the weather says until `program` ends."""
+        """Do with each datagram what the weather says until `program` ends.
+
+        It fails if the client never asks.
+        """
         self.stage.transcript.add("harness", "relay", "weather",
                                   note=f"seed {weather.seed}")
 
@@ -79,6 +83,8 @@ class Relay:
 
         self.stage.wait(over, self.near, "the client does not end",
                         program=program)
+        if not self._count["request"]:
+            raise Failure("output", "the client has ended and asked nobody")
 
     def _next(self, answers: bool = False) -> Parcel | None:
         """The next datagram that is here, from one side."""

@@ -281,6 +281,8 @@ class Stage:
         turns = _turns(program)
         if program.waits() is None:
             return False
+        if self.contract.transport == "udp":
+            return _turns(program) == turns     # `settled` has flushed them
         rows = self.diag.everything()
         inodes = program.socket_inodes()
         ports = {row.local[1] for row in rows if row.inode in inodes}
@@ -322,7 +324,7 @@ class Stage:
             return False
         return self.quiet_now(program) and not any(
             procfs.has_socket_timeout(wait) or procfs.has_timer(wait.pid)
-            for wait in program.waits() or [])
+            for wait in waits)
 
     def quiet(self, program: Program | None = None) -> None:
         """Wait until the program rests: all that was sent has been seen.
