@@ -202,7 +202,10 @@ def test_cut_off(launch_client):
        by_hand="""head -c 65507 /dev/zero | tr '\\0' x |
                   CLIENT -H HOST -P PORT | wc -c   must print 65508""")
 def test_whole_range(launch_client):
-    """Answers of every size that UDP can carry are printed whole."""
+    """Answers of every size that UDP can carry are printed whole.
+
+    The rest of a datagram that did not fit can't be had by a second call.
+    """
     for size in (1, 2047, 2048, 2049, 9001, MOST_BYTES):
         with within(f"an answer of {count(size, 'byte')}"):
             client = launch_client()
