@@ -19,8 +19,8 @@
  *   listen    listen                    close     close, of sockets only
  *   accept    accept accept4            thread    pthread_create
  *   connect   connect                   fork      fork vfork
- *   recv      recv recvfrom recvmsg, and read readv of sockets
- *   send      send sendto sendmsg, and write writev of sockets
+ *   recv      recv recvfrom recvmsg recvmmsg, and read readv of sockets
+ *   send      send sendto sendmsg sendmmsg, and write writev of sockets
  *   read      read readv of all that is no socket, standard input included
  *   write     write writev of all that is no socket
  *   wait      poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2
@@ -50,8 +50,9 @@
  * the thread, unless MSG_NOSIGNAL is given. EINTR from connect without `late:`
  * leaves no connection under way, which is not what the kernel does.
  * `late:` of accept closes the accepted connection. `short:` leaves datagrams
- * whole, because the kernel never sends a part of one; of a vector it passes
- * 16 buffers at most. `signal:` reaches the calling thread; a signal that
+ * whole, because the kernel never sends a part of one, but recvmmsg and
+ * sendmmsg pass that many of them at most; of a vector it passes 16 buffers at
+ * most. `signal:` reaches the calling thread; a signal that
  * another thread waits for, as signalfd(2) does, needs `kill:`.
  *
  * What it cannot see: the calls that the C library makes inside itself (stdio,
@@ -73,6 +74,7 @@
 #define _DEFAULT_SOURCE /* syscall(2); not _GNU_SOURCE, whose prototypes of */
 #undef _FORTIFY_SOURCE  /* socket calls differ, nor its inline functions */
 
+#include "fault_clock.h"
 #include "fault_log.h"
 #include "fault_plan.h"
 #include "fault_real.h"
@@ -122,6 +124,9 @@ static void read_plan(void)
     }
     for (size_t i = 0; i < plan.count; i++) {
         malloc_planned |= plan.items[i].class == FAULT_MALLOC;
+        if (plan.items[i].class == FAULT_CLOCK) {
+            fault_clock_start(plan.items[i].factor);
+        }
     }
 }
 
@@ -715,8 +720,23 @@ static void argument_option(struct call *call, int level, int name)
     argument_constant(call, "option", options, name);
 }
 
+/* A time limit of a socket, as the kernel shall have it. `copy`: its room. */
+static const void *socket_limit(int level, int name, const void *value,
+                                socklen_t size, struct timeval *copy)
+{
+    struct timeval limit;
+
+    if (level != SOL_SOCKET || (name != SO_RCVTIMEO && name != SO_SNDTIMEO) ||
+        value == NULL || size < sizeof(limit)) {
+        return value;
+    }
+    memcpy(&limit, value, sizeof(limit));
+    return fault_clock_val(&limit, copy);
+}
+
 int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
+    struct timeval limit;
     struct call call;
     int result = -1;
 
@@ -732,6 +752,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
         argument(&call, "value", number);
     }
     if (go(&call)) {
+        value = socket_limit(level, name, value, size, &limit);
         result = fault_real.setsockopt(fd, level, name, value, size);
     }
     return (int)finish(&call, result);
@@ -1014,6 +1035,68 @@ ssize_t writev(int fd, const struct iovec *vector, int count)
     return finish(&call, result);
 }
 
+/* How many datagrams the plan leaves of those asked for. */
+static unsigned cut_count(struct call *call, unsigned count)
+{
+    if (call->item == NULL || (call->item->actions & FAULT_SHORT) == 0 ||
+        call->item->short_bytes >= count) {
+        return count;
+    }
+    call->done |= FAULT_SHORT;
+    return (unsigned)call->item->short_bytes;
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+             struct timespec *timeout);
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+             struct timespec *timeout)
+{
+    struct timespec limit;
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RECV, "recvmmsg")) {
+        return fault_real.recvmmsg(fd, messages, count, flags, timeout);
+    }
+    argument(&call, "fd", fd);
+    argument_size(&call, "count", count);
+    argument(&call, "flags", flags);
+    if (go(&call)) {
+        count = cut_count(&call, count);
+        if (timeout != NULL) { /* The kernel leaves the rest of it there. */
+            limit = *fault_clock_spec(timeout, timeout);
+        }
+        result = fault_real.recvmmsg(fd, messages, count, flags,
+                                     timeout != NULL ? &limit : NULL);
+        if (timeout != NULL) {
+            fault_clock_spec_back(&limit);
+            *timeout = limit;
+        }
+    }
+    return (int)finish(&call, result);
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SEND, "sendmmsg")) {
+        return fault_real.sendmmsg(fd, messages, count, flags);
+    }
+    call.no_sigpipe = (flags & MSG_NOSIGNAL) != 0;
+    argument(&call, "fd", fd);
+    argument_size(&call, "count", count);
+    argument(&call, "flags", flags);
+    if (go(&call)) {
+        result =
+            fault_real.sendmmsg(fd, messages, cut_count(&call, count), flags);
+    }
+    return (int)finish(&call, result);
+}
+
 /* ---- Waiting ---- */
 
 int poll(struct pollfd *set, nfds_t count, int timeout_ms)
@@ -1027,7 +1110,7 @@ int poll(struct pollfd *set, nfds_t count, int timeout_ms)
     argument_size(&call, "nfds", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.poll(set, count, timeout_ms);
+        result = fault_real.poll(set, count, fault_clock_ms(timeout_ms));
     }
     return (int)finish(&call, result);
 }
@@ -1042,6 +1125,7 @@ int __ppoll_chk(struct pollfd *set, nfds_t count,
 int ppoll(struct pollfd *set, nfds_t count, const struct timespec *timeout,
           const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1050,7 +1134,8 @@ int ppoll(struct pollfd *set, nfds_t count, const struct timespec *timeout,
     }
     argument_size(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.ppoll(set, count, timeout, mask);
+        result = fault_real.ppoll(set, count, fault_clock_spec(timeout, &limit),
+                                  mask);
     }
     return (int)finish(&call, result);
 }
@@ -1076,6 +1161,7 @@ int __ppoll_chk(struct pollfd *set, nfds_t count,
 int select(int count, fd_set *in, fd_set *out, fd_set *other,
            struct timeval *timeout)
 {
+    struct timeval limit;
     struct call call;
     int result = -1;
 
@@ -1084,7 +1170,12 @@ int select(int count, fd_set *in, fd_set *out, fd_set *other,
     }
     argument(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.select(count, in, out, other, timeout);
+        result = fault_real.select(count, in, out, other,
+                                   fault_clock_val(timeout, &limit));
+        if (timeout != NULL) { /* Linux leaves the rest of it there. */
+            fault_clock_val_back(&limit);
+            *timeout = limit;
+        }
     }
     return (int)finish(&call, result);
 }
@@ -1092,6 +1183,7 @@ int select(int count, fd_set *in, fd_set *out, fd_set *other,
 int pselect(int count, fd_set *in, fd_set *out, fd_set *other,
             const struct timespec *timeout, const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1100,7 +1192,8 @@ int pselect(int count, fd_set *in, fd_set *out, fd_set *other,
     }
     argument(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.pselect(count, in, out, other, timeout, mask);
+        result = fault_real.pselect(count, in, out, other,
+                                    fault_clock_spec(timeout, &limit), mask);
     }
     return (int)finish(&call, result);
 }
@@ -1117,7 +1210,8 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
     argument(&call, "maxevents", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.epoll_wait(fd, events, count, timeout_ms);
+        result = fault_real.epoll_wait(fd, events, count,
+                                       fault_clock_ms(timeout_ms));
     }
     return (int)finish(&call, result);
 }
@@ -1135,7 +1229,8 @@ int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms,
     argument(&call, "maxevents", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.epoll_pwait(fd, events, count, timeout_ms, mask);
+        result = fault_real.epoll_pwait(fd, events, count,
+                                        fault_clock_ms(timeout_ms), mask);
     }
     return (int)finish(&call, result);
 }
@@ -1143,6 +1238,7 @@ int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms,
 int epoll_pwait2(int fd, struct epoll_event *events, int count,
                  const struct timespec *timeout, const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1152,7 +1248,8 @@ int epoll_pwait2(int fd, struct epoll_event *events, int count,
     argument(&call, "fd", fd);
     argument(&call, "maxevents", count);
     if (go(&call)) {
-        result = fault_real.epoll_pwait2(fd, events, count, timeout, mask);
+        result = fault_real.epoll_pwait2(
+            fd, events, count, fault_clock_spec(timeout, &limit), mask);
     }
     return (int)finish(&call, result);
 }

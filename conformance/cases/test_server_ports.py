@@ -11,6 +11,7 @@ from sockstep.transcript import count
 PORTS = "Ports and life cycle"
 TURNS = "Turns"
 WILDCARDS = ("0.0.0.0", "::")
+INTERNET = ("tcp", "udp")
 IN_USE = os.strerror(errno.EADDRINUSE)
 #: Words of one that says it is ready to serve.
 READY = re.compile(rb"\b(listening|ready|waiting|accepting|serving|running)\b",
@@ -21,8 +22,10 @@ def addresses(server):
     """The addresses at which the server listens, as the kernel has them."""
     server.quiet()
     inodes = server.program.socket_inodes()
-    return [row.local for row in server.stage.diag.listeners()
-            if row.inode in inodes]
+    diag = server.stage.diag
+    rows = diag.datagram_sockets() if \
+        server.target.contract.transport == "udp" else diag.listeners()
+    return [row.local for row in rows if row.inode in inodes]
 
 
 def leave_time_wait(server):
@@ -87,7 +90,7 @@ def test_restart(launch_server):
 
 
 @case("port/second-instance", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(46, 49),
+      services=EVERY_SERVICE, transports=INTERNET, defects=(46, 49),
       source="bind(2), EADDRINUSE; socket(7), SO_REUSEPORT",
       hints=["Look at what bind() and listen() return.",
              "SO_REUSEADDR is enough for a quick restart. SO_REUSEPORT lets "
@@ -108,7 +111,7 @@ def test_second_instance(server, launch_server):
 
 
 @case("port/asked", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(47,), options=True,
+      services=EVERY_SERVICE, transports=INTERNET, defects=(47,), options=True,
       source="htons(3); ip(7): the port is in network byte order",
       hints=["A port's two bytes go to the kernel in network byte order.",
              "Put htons(port) into sin_port, or let getaddrinfo() do it."],
@@ -129,7 +132,7 @@ def test_asked(stage, launch_server):
 
 
 @case("port/default", role="server", group=PORTS,
-      services=EVERY_SERVICE, options=True,
+      services=EVERY_SERVICE, transports=INTERNET, options=True,
       source="the contract of the lesson",
       hints=["Without -P the server has the port of the document.",
              "Start the option's variable with that port."],
@@ -161,7 +164,7 @@ def expect_bound(program, port):
 
 
 @case("port/address-asked", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(48,),
+      services=EVERY_SERVICE, transports=INTERNET, defects=(48,),
       options=True, source="ip(7), INADDR_ANY; bind(2)",
       hints=["-H says at which address the server can be reached.",
              "Bind the address that -H names, not INADDR_ANY."],
@@ -183,7 +186,7 @@ def test_address_asked(launch_server):
 
 
 @case("port/all-interfaces", role="server", group=PORTS,
-      services=EVERY_SERVICE, options=True,
+      services=EVERY_SERVICE, transports=INTERNET, options=True,
       source="ip(7), INADDR_ANY; getaddrinfo(3), AI_PASSIVE",
       hints=["Without -H the server is for everybody.",
              "Bind INADDR_ANY, or call getaddrinfo() with AI_PASSIVE and "
@@ -213,7 +216,7 @@ def fails_at(launch_server, plan, number):
 
 
 @case("port/socket-error", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(49,),
+      services=EVERY_SERVICE, transports=INTERNET, defects=(49,),
       source="socket(2), ERRORS; errno(3)",
       hints=["socket() fails where the process has no descriptor left.",
              "Look for -1, say what failed and strerror(errno), end with "

@@ -154,7 +154,7 @@ def _ask_faults(program: Program) -> None:
             "the fault preload did not reach the program: it is linked "
             "statically or drops LD_PRELOAD, so no fault can be provoked "
             "in it; link it dynamically")
-    if "=" in program.plan and \
+    if faults.plans_fault(program.plan) and \
             not program.plan_may_miss and \
             not any(call.injected for call in program.calls()):
         raise HarnessError(

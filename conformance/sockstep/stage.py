@@ -302,6 +302,8 @@ class Stage:
         turns = _turns(program)
         if program.waits() is None:
             return False
+        if self.contract.transport == "udp":
+            return _turns(program) == turns     # `settled` has flushed them
         rows = self.diag.everything()
         inodes = program.socket_inodes()
         ports = {row.local[1] for row in rows if row.inode in inodes}
@@ -336,10 +338,14 @@ class Stage:
         return tuple(_turns(self.subject)) if self.subject else ()
 
     def _at_rest_for_good(self, program: Program) -> bool:
-        """`quiet_now`, and no socket has a time limit set that will pass."""
+        """`quiet_now`, and no socket has a time limit set that will pass,
+        nor the process a timer."""
+        waits = program.waits()         # asked first, as it costs least
+        if waits is None or any(wait.timed for wait in waits):
+            return False
         return self.quiet_now(program) and not any(
-            procfs.has_socket_timeout(wait)
-            for wait in program.waits() or [])
+            procfs.has_socket_timeout(wait) or procfs.has_timer(wait.pid)
+            for wait in waits)
 
     def quiet(self, program: Program | None = None) -> None:
         """Wait until the program rests: all that was sent has been seen.

@@ -416,6 +416,27 @@ static void test_short_leaves_the_rest(void **state)
     expect_out("writev-many 20 77 abcdefghijklmnopqrst\n");
 }
 
+/* Of many datagrams the plan counts each as one. */
+static void test_short_many(void **state)
+{
+    (void)state;
+    run_calls(NULL, "recvmmsg sendmmsg");
+    expect_out("recvmmsg 3 77 onetwosix\nsendmmsg 3 77 \n");
+    run_calls("recv@*=short:2; send@*=short:1", "recvmmsg sendmmsg");
+    expect_out("recvmmsg 2 77 onetwo\nsendmmsg 1 77 \n");
+    expect_log("*recvmmsg(fd=* count=3 *) = 2 [[]injected: short:2]*", 1);
+    run_calls("recv@1=EINTR; send@1=ENOBUFS", "recvmmsg");
+    expect_out("recvmmsg -1 4 \n");
+}
+
+static void test_fast_clock(void **state)
+{
+    (void)state;
+    run_calls("clock@*=fast:20", "waits");
+    expect_out("waits 13 77 \n");
+    expect_log("*injected*", 0);
+}
+
 static void test_end_of_stream(void **state)
 {
     (void)state;
@@ -712,6 +733,8 @@ int main(void)
         cmocka_unit_test(test_realloc_keeps_the_old_memory),
         cmocka_unit_test(test_short),
         cmocka_unit_test(test_short_leaves_the_rest),
+        cmocka_unit_test(test_short_many),
+        cmocka_unit_test(test_fast_clock),
         cmocka_unit_test(test_end_of_stream),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_signal_before_the_call),
