@@ -368,6 +368,7 @@ def _come_to(server) -> bool:
         if act == "connect":
             row = server.stage.wait_listening(server.program)
             server.address = (server.address[0], row.local[1])
+            server.service.gather(server)
             peer = server.connect()
         elif act == "send":
             server.service.ask(peer)
