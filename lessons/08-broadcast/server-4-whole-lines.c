@@ -240,23 +240,22 @@ static bool accept_again(void)
     }
 }
 
-/* The thread that accepts clients. It ends only by an error. */
-static void *accept_clients(void *argument)
+/* Accepts clients; it returns only after an error, with a complaint. */
+static void accept_clients(int listener)
 {
-    const int *listener = argument;
     for (;;) {
-        int connection = accept(*listener, NULL, NULL);
+        int connection = accept(listener, NULL, NULL);
         if (connection != -1) {
             start_client(connection);
         } else if (!accept_again()) {
             complain("accept");
-            return NULL;
+            return;
         }
     }
 }
 
-/* Sends what the operator types, line by line, to all. */
-static void serve_operator(void)
+/* The thread of the operator: sends what is typed, line by line, to all. */
+static void *serve_operator(void *unused)
 {
     char buffer[LINE_SIZE];
     size_t held = 0;
@@ -274,6 +273,7 @@ static void serve_operator(void)
         buffer[held++] = '\n';
         send_to_all(-1, buffer, held);
     }
+    return unused; /* The end of the operator's input ends nothing. */
 }
 
 int main(int argc, char *argv[])
@@ -282,15 +282,15 @@ int main(int argc, char *argv[])
     int listener = open_listener(&options);
     if (listener == -1)
         return 1;
-    pthread_t acceptor;
-    int error = pthread_create(&acceptor, NULL, accept_clients, &listener);
-    if (error != 0) {
+    pthread_t operator;
+    int error = pthread_create(&operator, NULL, serve_operator, NULL);
+    if (error == 0) {
+        pthread_detach(operator); /* It cannot fail: the thread is there. */
+        accept_clients(listener);
+    } else {
         errno = error;
-        complain("thread of accept");
-        return 1;
+        complain("thread of the operator");
     }
-    serve_operator();
-    pthread_join(acceptor, NULL); /* The end of input ends nothing. */
-    close(listener);              /* Best effort: the program ends anyway. */
+    close(listener); /* Best effort: the program ends anyway. */
     return 1;
 }

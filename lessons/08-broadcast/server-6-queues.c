@@ -194,9 +194,8 @@ static void send_queue(struct client *client)
 {
     size_t done = 0;
     while (done < client->queued) {
-        ssize_t sent =
-            send(client->connection, client->queue + done,
-                 client->queued - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = send(client->connection, client->queue + done,
+                            client->queued - done, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -1 && errno == EINTR)
             continue;
         if (sent == -1 && errno == EAGAIN)
@@ -299,7 +298,8 @@ static void attend_to(struct client *client, uint32_t events)
 {
     if (!client->lost && (events & EPOLLOUT) != 0)
         send_queue(client);
-    if (!client->lost && !client->ended && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0)
+    if (!client->lost && !client->ended &&
+        (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0)
         serve_client(client);
 }
 

@@ -31,7 +31,7 @@
 #define DEFAULT_PORT "50001"
 #define BACKLOG 128
 #define MAX_CLIENTS 1000
-#define LINE_SIZE 1024 /* the longest line, its newline included */
+#define LINE_SIZE 1024  /* the longest line, its newline included */
 #define QUEUE_MAX 65536 /* bytes; the kernel's buffers come to it */
 #define PAUSE_MS 100
 #define MAX_EVENTS 64
@@ -193,9 +193,8 @@ static void send_queue(struct client *client)
 {
     size_t done = 0;
     while (done < client->queued) {
-        ssize_t sent =
-            send(client->connection, client->queue + done,
-                 client->queued - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = send(client->connection, client->queue + done,
+                            client->queued - done, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -1 && errno == EINTR)
             continue;
         if (sent == -1 && errno == EAGAIN)
@@ -302,7 +301,8 @@ static void attend_to(struct client *client, uint32_t events)
 {
     if (!client->lost && (events & EPOLLOUT) != 0)
         send_queue(client);
-    if (!client->lost && !client->ended && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0)
+    if (!client->lost && !client->ended &&
+        (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0)
         serve_client(client);
 }
 
