@@ -8,13 +8,13 @@
  *      and, in two other terminals, nc 127.0.0.1 50001
  *
  * Still wrong:
+ * - Each operation on the list is whole, as under Python's global lock, but
+ *   the loop over the list is not: the list can change in its middle (2).
  * - Python's sendall() sends the rest after a short send(2), ignores SIGPIPE
  *   and calls again after EINTR. C does none of that. The port is refused
- *   after a restart, and every error of accept(2) ends the program (2).
+ *   after a restart, and every error of accept(2) ends the program (3).
  * - The first client that cannot be sent to ends the loop of sendAll(), as
- *   the document's exception does: those behind it get nothing (2).
- * - Each operation on the list is whole, as under Python's global lock, but
- *   the loop over the list is not: the list can change in its middle (3).
+ *   the document's exception does: those behind it get nothing (3).
  * - One recv(2) is taken for one line: pieces of lines get mixed (4).
  * - Each client costs a thread, and a stack with it (5).
  * - A client that does not read holds up all the others (6).

@@ -2,16 +2,17 @@
  * A broadcast server: what the operator types goes to every client, and what
  * a client sends goes to the others.
  *
- * Run: build/lessons/08-broadcast/server-2-taught-before -P 50001
+ * Run: build/lessons/08-broadcast/server-2-locked-loop -P 50001
  *      and, in two other terminals, nc 127.0.0.1 50001
  *
- * Changed since step 1: what lessons 02 and 03 taught, by the library of src/:
- * short counts, EINTR, SIGPIPE, SO_REUSEADDR. The errors of accept(2) do not
- * end the server any more, and a client that cannot be sent to does not end
- * the loop of send_to_all().
+ * Changed since step 1: send_to_all() holds the lock for the whole loop, so
+ * that nobody leaves the list, and no descriptor is closed, while it runs.
  *
  * Still wrong:
- * - The list can change in the middle of send_to_all() (3).
+ * - Short counts, EINTR, SIGPIPE, a restart and the errors of accept(2) are
+ *   dealt with as in step 1 (3).
+ * - The first client that cannot be sent to ends the loop: those behind it get
+ *   nothing (3).
  * - One recv(2) is taken for one line: pieces of lines get mixed (4).
  * - Each client costs a thread, and a stack with it (5).
  * - A client that does not read holds up all the others (6).
@@ -19,12 +20,8 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "ss_io.h"
-#include "ss_listen.h"
-
 #include <errno.h>
 #include <netdb.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -35,10 +32,9 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT "50001"
-#define BACKLOG 128
+#define BACKLOG 1
 #define MAX_CLIENTS 1000
 #define BUFFER_SIZE 1024
-#define PAUSE_MS 100
 
 struct options {
     const char *host; /* NULL: every IPv4 address of this machine */
@@ -90,20 +86,47 @@ static struct options parse_options(int argc, char *argv[])
     return options;
 }
 
+/* A listening socket, or -1 with errno; *call is the call that failed. */
+static int listen_at(const struct addrinfo *address, const char **call)
+{
+    *call = "socket";
+    int listener =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (listener == -1)
+        return -1;
+    *call = "bind";
+    int result = bind(listener, address->ai_addr, address->ai_addrlen);
+    if (result == 0) {
+        *call = "listen";
+        result = listen(listener, BACKLOG);
+    }
+    if (result == 0)
+        return listener;
+    int error = errno;
+    close(listener); /* Best effort: the first error is the one to tell. */
+    errno = error;
+    return -1;
+}
+
 /* Listens at the first address of the host; -1 after a complaint. */
 static int open_listener(const struct options *options)
 {
     const char *host = options->host != NULL ? options->host : "0.0.0.0";
-    int listener;
-    size_t count;
-    int resolver;
-    if (ss_listen(host, options->port, SOCK_STREAM, BACKLOG, &listener, 1,
-                  &count, &resolver) == 0)
-        return listener;
-    bool name = resolver != 0 && resolver != EAI_SYSTEM;
-    fprintf(stderr, "%s: listen %s port %s: %s\n", program, host, options->port,
-            name ? gai_strerror(resolver) : strerror(errno));
-    return -1;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    int resolver = getaddrinfo(host, options->port, &hints, &list);
+    if (resolver != 0) {
+        fprintf(stderr, "%s: resolve %s: %s\n", program, host,
+                gai_strerror(resolver));
+        return -1;
+    }
+    const char *call;
+    int listener = listen_at(list, &call);
+    if (listener == -1)
+        fprintf(stderr, "%s: %s %s port %s: %s\n", program, call, host,
+                options->port, strerror(errno));
+    freeaddrinfo(list);
+    return listener;
 }
 
 /* Puts a connection into the list; -1 where it is full. */
@@ -133,25 +156,18 @@ static void remove_connection(int connection)
     close(connection); /* Best effort: nothing is left to lose. */
 }
 
-/* The connection at a place of the list; -1 behind its end. */
-static int connection_at(size_t place)
-{
-    pthread_mutex_lock(&list_lock);
-    int connection = place < connection_count ? connections[place] : -1;
-    pthread_mutex_unlock(&list_lock);
-    return connection;
-}
-
-/* Sends to every connection but the sender's. */
+/* The document's sendAll(): to every connection but the sender's. */
 static void send_to_all(int sender, const char *data, size_t length)
 {
-    int connection;
-    for (size_t i = 0; (connection = connection_at(i)) != -1; i++) {
-        size_t done;
-        if (connection != sender &&
-            ss_send_all(connection, data, length, NULL, &done) == -1)
-            complain("send"); /* Its own thread will take it out. */
+    pthread_mutex_lock(&list_lock);
+    for (size_t i = 0; i < connection_count; i++) {
+        if (connections[i] != sender &&
+            send(connections[i], data, length, 0) == -1) {
+            complain("send");
+            break;
+        }
     }
+    pthread_mutex_unlock(&list_lock);
 }
 
 /* The thread of one client: hands on what it sends until it leaves. */
@@ -161,14 +177,12 @@ static void *serve_client(void *argument)
     free(argument);
     char buffer[BUFFER_SIZE];
     for (;;) {
-        size_t got;
-        int result =
-            ss_recv_some(connection, buffer, sizeof(buffer), NULL, &got);
-        if (result == -1)
+        ssize_t got = recv(connection, buffer, sizeof(buffer), 0);
+        if (got == -1)
             complain("recv");
-        if (result == -1 || got == 0)
+        if (got == -1 || got == 0)
             break;
-        send_to_all(connection, buffer, got);
+        send_to_all(connection, buffer, (size_t)got);
     }
     remove_connection(connection);
     return NULL;
@@ -205,38 +219,16 @@ static void start_client(int connection)
     }
 }
 
-/* Whether accept(2) may be called again after its failure. */
-static bool accept_again(void)
-{
-    switch (errno) {
-    case EBADF:
-    case EFAULT:
-    case EINVAL:
-    case ENOTSOCK:
-        return false; /* A fault of this program. */
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-        complain("accept");
-        poll(NULL, 0, PAUSE_MS); /* Best effort: a shorter pause will do. */
-        return true;
-    default:
-        return true; /* A signal came, or that one connection was lost. */
-    }
-}
-
 /* Accepts clients; it returns only after an error, with a complaint. */
 static void accept_clients(int listener)
 {
     for (;;) {
         int connection = accept(listener, NULL, NULL);
-        if (connection != -1) {
-            start_client(connection);
-        } else if (!accept_again()) {
+        if (connection == -1) {
             complain("accept");
             return;
         }
+        start_client(connection);
     }
 }
 

@@ -2,11 +2,13 @@
  * A broadcast server: what the operator types goes to every client, and what
  * a client sends goes to the others.
  *
- * Run: build/lessons/08-broadcast/server-3-locked-loop -P 50001
+ * Run: build/lessons/08-broadcast/server-3-taught-before -P 50001
  *      and, in two other terminals, nc 127.0.0.1 50001
  *
- * Changed since step 2: send_to_all() holds the lock for the whole loop, so
- * that nobody leaves the list, and no descriptor is closed, while it runs.
+ * Changed since step 2: what lessons 02 and 03 taught, by the library of src/:
+ * short counts, EINTR, SIGPIPE, SO_REUSEADDR. The errors of accept(2) do not
+ * end the server any more, and a client that cannot be sent to does not end
+ * the loop of send_to_all().
  *
  * Still wrong:
  * - One recv(2) is taken for one line: pieces of lines get mixed (4).
