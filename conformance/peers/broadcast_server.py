@@ -54,7 +54,7 @@ class Server(threading.Thread):
     def run(self) -> None:
         while True:
             connection, address = self.listener.accept()
-            print("connected:", address)
+            print("connected:", address, flush=True)
             self.connections.append(connection)
             ClientThread(self.connections, connection).start()
 
