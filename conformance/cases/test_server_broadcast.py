@@ -18,7 +18,7 @@ LINE_SIZE = 1024
 #: A server keeps so much for a client, and no more.
 QUEUE_SIZE = 65536
 #: More than the buffers of both kernels hold while a client does not read.
-TOO_MUCH = 4 << 20
+TOO_MUCH = 2 << 20
 _TWO = """SERVER -P PORT          # and in two other terminals:
       nc HOST PORT
 """
