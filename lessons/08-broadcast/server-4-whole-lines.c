@@ -282,10 +282,10 @@ int main(int argc, char *argv[])
     int listener = open_listener(&options);
     if (listener == -1)
         return 1;
-    pthread_t operator;
-    int error = pthread_create(&operator, NULL, serve_operator, NULL);
+    pthread_t operator_thread;
+    int error = pthread_create(&operator_thread, NULL, serve_operator, NULL);
     if (error == 0) {
-        pthread_detach(operator); /* It cannot fail: the thread is there. */
+        pthread_detach(operator_thread); /* It cannot fail. */
         accept_clients(listener);
     } else {
         errno = error;

@@ -65,7 +65,7 @@ static const char *program = "server";
 static int epoll;
 static int listener;
 static bool accepting = true;
-static struct input operator;
+static struct input typed;
 static struct client *clients[MAX_CLIENTS];
 static size_t client_count;
 
@@ -342,23 +342,22 @@ static int accept_client(void)
 /* Takes what the operator has typed, and sends the lines that are whole. */
 static void serve_operator(void)
 {
-    ssize_t got = read(STDIN_FILENO, operator.line + operator.held,
-                       sizeof(operator.line) - operator.held);
+    ssize_t got = read(STDIN_FILENO, typed.line + typed.held,
+                       sizeof(typed.line) - typed.held);
     if (got > 0) {
-        operator.held =
-            send_lines(NULL, operator.line, operator.held +(size_t) got);
+        typed.held = send_lines(NULL, typed.line, typed.held + (size_t)got);
         return;
     }
     if (got == -1 && (errno == EINTR || errno == EAGAIN))
         return;
     if (got == -1)
         complain("standard input");
-    operator.ended = true;
+    typed.ended = true;
     /* Best effort: of a file, epoll(7) knows nothing. */
     epoll_ctl(epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    if (operator.held> 0) { /* a last line without its newline */
-        operator.line[operator.held++] = '\n';
-        send_to_all(NULL, operator.line, operator.held);
+    if (typed.held > 0) { /* a last line without its newline */
+        typed.line[typed.held++] = '\n';
+        send_to_all(NULL, typed.line, typed.held);
     }
 }
 
@@ -371,7 +370,7 @@ static int start(void)
         complain("epoll");
         return -1;
     }
-    operator.is_file = watch(STDIN_FILENO, EPOLLIN, &operator) == -1;
+    typed.is_file = watch(STDIN_FILENO, EPOLLIN, &typed) == -1;
     return 0;
 }
 
@@ -379,7 +378,7 @@ static int start(void)
 static int serve(void)
 {
     struct epoll_event events[MAX_EVENTS];
-    bool input_ready = operator.is_file && !operator.ended;
+    bool input_ready = typed.is_file && !typed.ended;
     int limit_ms = input_ready ? 0 : accepting ? -1 : PAUSE_MS;
     int count = epoll_wait(epoll, events, MAX_EVENTS, limit_ms);
     if (count == -1 && errno != EINTR) {
@@ -394,7 +393,7 @@ static int serve(void)
         void *source = events[i].data.ptr;
         if (source == &listener && accept_client() == -1)
             return -1;
-        if (source == &operator)
+        if (source == &typed)
             input_ready = true;
         else if (source != &listener)
             attend_to(source, events[i].events);
