@@ -374,7 +374,7 @@ def test_interrupted(launch_client):
 
     A window that changes its size sends a signal, too.
     """
-    for plan in ("recv@1-2=EINTR", "send@1-2=EINTR", "wait@1-3=EINTR",
+    for plan in ("recv@1-2=EINTR", "send@1-2=EINTR", "wait@2-4=EINTR",
                  "connect@1=late:EINTR"):
         with within(f"under the plan {plan}"):
             client = launch_client(plan=plan)

@@ -407,7 +407,13 @@ def test_leaver_in_the_loop(server):
     leaver.half_close()
     server.quiet()
     slow.expect(before)
-    hearer.expect(before[-4 * LINE_SIZE:])
+    server.quiet()
+    due, came = before[-4 * LINE_SIZE:], hearer.read()
+    if came != due:
+        raise Failure("wrong-bytes", f"{hearer.label} missed a part of what "
+                      f"was said while {leaver.label} left: "
+                      f"{count(len(came), 'byte')} of {len(due)} came",
+                      mismatch=mismatch(due, came))
 
 
 # -- those who do not read --------------------------------------------------------
