@@ -378,9 +378,11 @@ _NAMES = {"accept": "accept()", "wait": "poll() or the like",
 
 def _come_to(server) -> bool:
     """Lead the server step by step to the call at which its plan strikes."""
-    for act in ("start", "connect", "send"):
-        if act == "connect":
+    for act in ("start", "gather", "connect", "send"):
+        if act == "gather":
             server.find()
+            server.service.gather(server)
+        elif act == "connect":
             peer = server.connect()
         elif act == "send":
             server.service.ask(peer)

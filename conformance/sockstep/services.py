@@ -59,6 +59,9 @@ class Service:
         peer.send(self.request(40 + seed % 20, seed))
         peer.half_close()
 
+    def gather(self, server: "Server") -> None:
+        """Connect those who must be there so that a request is answered."""
+
 
 class Echo(Service):
     """Every byte comes back."""
@@ -143,11 +146,15 @@ class Broadcast(Service):
         """
         other = server.connect()
         server.quiet()
+        peer.read()                         # what others said before
         line = self.request(40 + seed % 20, seed)
         other.send(line)
         peer.expect(line)
         other.close()
         server.quiet()
+
+    def gather(self, server: "Server") -> None:
+        server.connect()
 
     def whole(self, seed: int = 0) -> bytes:
         return b""                          # there is nobody else
