@@ -6,8 +6,8 @@
  *     CLASS@WHEN=ACTION[+ACTION...]
  *
  * CLASS   socket bind listen accept connect recv send read write wait close
- *         shutdown sockopt malloc thread fork (see fault_preload.c for the
- *         functions of each class).
+ *         shutdown sockopt sync rename closefile malloc thread fork (see
+ *         fault_preload.c for the functions of each class).
  * WHEN    `3`    the third call of that class in the process, counted from 1
  *         `2-5`  the second to the fifth
  *         `4-`   the fourth and all that follow
@@ -52,6 +52,9 @@ enum fault_class {
     FAULT_CLOSE,
     FAULT_SHUTDOWN,
     FAULT_SOCKOPT,
+    FAULT_SYNC,
+    FAULT_RENAME,
+    FAULT_CLOSEFILE,
     FAULT_MALLOC,
     FAULT_THREAD,
     FAULT_FORK,

@@ -37,7 +37,10 @@ static const struct {
     SLOT(epoll_pwait),   SLOT(close),          SLOT(epoll_pwait2),
     SLOT(close_range),   SLOT(closefrom),      SLOT(dup2),
     SLOT(dup3),          SLOT(fork),           SLOT(pthread_create),
-    SLOT(aligned_alloc), SLOT(posix_memalign),
+    SLOT(aligned_alloc), SLOT(posix_memalign), SLOT(sendfile),
+    SLOT(sendfile64),    SLOT(splice),         SLOT(fsync),
+    SLOT(fdatasync),     SLOT(rename),         SLOT(renameat),
+    SLOT(renameat2),
 };
 
 /* What only some C libraries have: musl knows neither _FORTIFY_SOURCE nor
