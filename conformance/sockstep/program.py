@@ -50,6 +50,7 @@ class Program:
                  under_valgrind: bool = False, nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
+                 fsize: int = confine.MAX_FILE_BYTES,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -65,6 +66,7 @@ class Program:
         self.frozen = False
         self.ended_by_harness = False
         self.may_end = False                # the case asks how it ends
+        self.killed = False                 # by SIGKILL of a case
         self.plan_may_miss = False          # a sweep runs past the last call
         self._ending: Ending | None = None
         self._typed = b""                   # input that the pipe has not taken
@@ -82,7 +84,7 @@ class Program:
         command = list(argv)
         if under_valgrind:
             command = valgrind.command(self.directory) + command
-        limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
+        limits = [f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
         if variant not in variants.SANITIZERS:                   # it maps terabytes as its shadow
             limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
@@ -90,7 +92,9 @@ class Program:
             limits += task_limit.launch_words()
         if hold:
             limits.append(f"hold={hold}")
-        with open(stdout or self.stdout_path, "wb") as out, \
+        # A terminal must not become that of the runner: open(2), O_NOCTTY.
+        with open(stdout or self.stdout_path, "wb", opener=lambda path, flags:
+                  os.open(path, flags | os.O_NOCTTY, 0o666)) as out, \
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],

@@ -261,6 +261,18 @@ class Stage:
         """
         return Listener(self, backlog, **sizes)
 
+    def make_file(self, name: str, content: bytes, size: int = 0) -> Path:
+        """A file of the harness's own, outside the programs' folders.
+
+        `size`: it ends in a hole up to there, which takes no room on a disk.
+        """
+        path = self.directory / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if size:
+            os.truncate(path, size)
+        return path
+
     # -- what the kernel says -------------------------------------------------
     def factor(self) -> float:
         """How much slower than usual the programs may be (Valgrind)."""
