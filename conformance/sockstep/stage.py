@@ -724,8 +724,8 @@ _SIGNALS = {
                     "and the default action of SIGPIPE ends the process",
     signal.SIGABRT: "abort(), often the C library's check of the heap or of "
                     "a buffer's size",
-    signal.SIGXFSZ: "it wrote more output than the limit of "
-                    f"{confine.MAX_FILE_BYTES >> 20} MiB allows",
+    signal.SIGXFSZ: "a file or its output grew above the limit: "
+                    "setrlimit(2), RLIMIT_FSIZE",
     signal.SIGXCPU: "it used more processor time than the limit allows",
     signal.SIGKILL: "the kernel does that when memory runs out, and the "
                     "runner to a program that stops the runner",

@@ -45,7 +45,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT "50000"
-#define BACKLOG 64
+#define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
 #define SEATS 128
 #define HEADER_SIZE 43 /* version, length of the name, size, digest */

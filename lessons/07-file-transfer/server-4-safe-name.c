@@ -42,7 +42,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT "50000"
-#define BACKLOG 64
+#define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
 #define PAUSE_MS 100
 

@@ -39,7 +39,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT "50000"
-#define BACKLOG 64
+#define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
 #define PIECE_SIZE 65536 /* what a pipe holds: pipe(7) */
 #define PAUSE_MS 100

@@ -38,7 +38,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT "50000"
-#define BACKLOG 64
+#define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
 #define SEATS 128
 #define PIECE_SIZE 65536 /* what a pipe holds: pipe(7) */
