@@ -652,6 +652,10 @@ def waiting(server):
         return any(row.receive_queue for row in stage.diag.listeners()
                    if row.local[1] == server.port)
 
+    for _ in range(100):                    # it is at work, most likely
+        if not queue():
+            return False
+        server.program.pace(0.001)
     stage.wait(lambda: not queue() or stage.quiet_now(server.program), None,
                "clients wait in the queue, and nobody accepts them",
                program=server.program)
