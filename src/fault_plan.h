@@ -6,9 +6,9 @@
  *     CLASS@WHEN=ACTION[+ACTION...]
  *
  * CLASS   socket bind listen accept connect recv send read write wait close
- *         shutdown sockopt malloc thread fork (see fault_preload.c for the
- *         functions of each class), and clock, which is no class of calls but
- *         the time that the program sees (fault_clock.h).
+ *         shutdown sockopt sync rename closefile malloc thread fork (see
+ *         fault_preload.c for the functions of each class), and clock, which is
+ *         no class of calls but the time that the program sees (fault_clock.h).
  * WHEN    `3`    the third call of that class in the process, counted from 1
  *         `2-5`  the second to the fifth
  *         `4-`   the fourth and all that follow
@@ -56,6 +56,9 @@ enum fault_class {
     FAULT_CLOSE,
     FAULT_SHUTDOWN,
     FAULT_SOCKOPT,
+    FAULT_SYNC,
+    FAULT_RENAME,
+    FAULT_CLOSEFILE,
     FAULT_MALLOC,
     FAULT_THREAD,
     FAULT_FORK,

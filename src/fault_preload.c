@@ -19,10 +19,14 @@
  *   listen    listen                    close     close, of sockets only
  *   accept    accept accept4            thread    pthread_create
  *   connect   connect                   fork      fork vfork
- *   recv      recv recvfrom recvmsg recvmmsg, and read readv of sockets
- *   send      send sendto sendmsg sendmmsg, and write writev of sockets
+ *   recv      recv recvfrom recvmsg recvmmsg, and read readv splice from
+ *             sockets
+ *   send      send sendto sendmsg sendmmsg, and write writev sendfile splice to
+ *             sockets
  *   read      read readv of all that is no socket, standard input included
- *   write     write writev of all that is no socket
+ *   write     write writev sendfile splice to all that is no socket
+ *   sync      fsync fdatasync     rename    rename renameat renameat2
+ *   closefile close, of regular files that are open for writing
  *   wait      poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2
  *   malloc    malloc calloc realloc aligned_alloc posix_memalign
  * The names that _FORTIFY_SOURCE puts in their place are in the same classes.
@@ -80,6 +84,7 @@
 #include "fault_real.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -456,6 +461,16 @@ static bool is_socket(int fd)
 
     errno = saved;
     return result;
+}
+
+/* Whether a descriptor is open for writing. */
+static bool is_written(int fd)
+{
+    int saved = errno;
+    int flags = fcntl(fd, F_GETFL);
+
+    errno = saved;
+    return flags != -1 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
 static bool is_stream(int fd)
@@ -1097,6 +1112,151 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
     return (int)finish(&call, result);
 }
 
+/* ---- Data that stay in the kernel ---- */
+
+/* Not from the headers, which need _GNU_SOURCE for some of them. */
+ssize_t sendfile(int to, int from, off_t *offset, size_t length);
+ssize_t sendfile64(int to, int from, __off64_t *offset, size_t length);
+ssize_t splice(int from, __off64_t *from_offset, int to, __off64_t *to_offset,
+               size_t length, unsigned flags);
+
+ssize_t sendfile(int to, int from, off_t *offset, size_t length)
+{
+    struct call call;
+    ssize_t result = -1;
+
+    if (!begin_write(&call, to, "sendfile")) {
+        return fault_real.sendfile(to, from, offset, length);
+    }
+    argument(&call, "to", to);
+    argument_size(&call, "len", length);
+    if (go(&call)) {
+        length = cut(&call, to, length);
+        result = fault_real.sendfile(to, from, offset, length);
+    }
+    return finish(&call, result);
+}
+
+ssize_t sendfile64(int to, int from, __off64_t *offset, size_t length)
+{
+    struct call call;
+    ssize_t result = -1;
+
+    if (!begin_write(&call, to, "sendfile64")) {
+        return fault_real.sendfile64(to, from, offset, length);
+    }
+    argument(&call, "to", to);
+    argument_size(&call, "len", length);
+    if (go(&call)) {
+        length = cut(&call, to, length);
+        result = fault_real.sendfile64(to, from, offset, length);
+    }
+    return finish(&call, result);
+}
+
+ssize_t splice(int from, __off64_t *from_offset, int to, __off64_t *to_offset,
+               size_t length, unsigned flags)
+{
+    struct call call;
+    ssize_t result = -1;
+    bool begun = is_socket(from) ? begin(&call, FAULT_RECV, "splice")
+                                 : begin_write(&call, to, "splice");
+
+    if (!begun) {
+        return fault_real.splice(from, from_offset, to, to_offset, length,
+                                 flags);
+    }
+    argument(&call, "from", from);
+    argument(&call, "to", to);
+    argument_size(&call, "len", length);
+    if (go(&call)) {
+        length = cut(&call, from, length);
+        result =
+            fault_real.splice(from, from_offset, to, to_offset, length, flags);
+    }
+    return finish(&call, result);
+}
+
+/* ---- Files ---- */
+
+int fsync(int fd)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SYNC, "fsync")) {
+        return fault_real.fsync(fd);
+    }
+    argument(&call, "fd", fd);
+    if (go(&call)) {
+        result = fault_real.fsync(fd);
+    }
+    return (int)finish(&call, result);
+}
+
+int fdatasync(int fd)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SYNC, "fdatasync")) {
+        return fault_real.fdatasync(fd);
+    }
+    argument(&call, "fd", fd);
+    if (go(&call)) {
+        result = fault_real.fdatasync(fd);
+    }
+    return (int)finish(&call, result);
+}
+
+int rename(const char *from, const char *to);
+int renameat(int from_folder, const char *from, int to_folder, const char *to);
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned flags);
+
+int rename(const char *from, const char *to)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "rename")) {
+        return fault_real.rename(from, to);
+    }
+    if (go(&call)) {
+        result = fault_real.rename(from, to);
+    }
+    return (int)finish(&call, result);
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "renameat")) {
+        return fault_real.renameat(from_folder, from, to_folder, to);
+    }
+    if (go(&call)) {
+        result = fault_real.renameat(from_folder, from, to_folder, to);
+    }
+    return (int)finish(&call, result);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned flags)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "renameat2")) {
+        return fault_real.renameat2(from_folder, from, to_folder, to, flags);
+    }
+    if (go(&call)) {
+        result = fault_real.renameat2(from_folder, from, to_folder, to, flags);
+    }
+    return (int)finish(&call, result);
+}
+
 /* ---- Waiting ---- */
 
 int poll(struct pollfd *set, nfds_t count, int timeout_ms)
@@ -1292,7 +1452,12 @@ int close(int fd)
         return close_unopened(fd);
     }
     errno = saved;
-    if (!S_ISSOCK(status.st_mode) || !begin(&call, FAULT_CLOSE, "close")) {
+    if (S_ISREG(status.st_mode)) {
+        if (!is_written(fd) || !begin(&call, FAULT_CLOSEFILE, "close")) {
+            return fault_real.close(fd);
+        }
+    } else if (!S_ISSOCK(status.st_mode) ||
+               !begin(&call, FAULT_CLOSE, "close")) {
         return fault_real.close(fd);
     }
     argument(&call, "fd", fd);

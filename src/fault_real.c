@@ -81,6 +81,14 @@ static const struct {
     SLOT(sem_clockwait),
     SLOT(pthread_cond_timedwait),
     SLOT(pthread_cond_clockwait),
+    SLOT(sendfile),
+    SLOT(sendfile64),
+    SLOT(splice),
+    SLOT(fsync),
+    SLOT(fdatasync),
+    SLOT(rename),
+    SLOT(renameat),
+    SLOT(renameat2),
 };
 
 /* What only some C libraries have: musl knows neither _FORTIFY_SOURCE nor

@@ -48,6 +48,14 @@ struct fault_real {
     int (*sendmmsg)(int, struct mmsghdr *, unsigned, int);
     ssize_t (*write)(int, const void *, size_t);
     ssize_t (*writev)(int, const struct iovec *, int);
+    ssize_t (*sendfile)(int, int, off_t *, size_t);
+    ssize_t (*sendfile64)(int, int, __off64_t *, size_t);
+    ssize_t (*splice)(int, __off64_t *, int, __off64_t *, size_t, unsigned);
+    int (*fsync)(int);
+    int (*fdatasync)(int);
+    int (*rename)(const char *, const char *);
+    int (*renameat)(int, const char *, int, const char *);
+    int (*renameat2)(int, const char *, int, const char *, unsigned);
     int (*poll)(struct pollfd *, nfds_t, int);
     int (*poll_chk)(struct pollfd *, nfds_t, int, size_t);
     int (*ppoll)(struct pollfd *, nfds_t, const struct timespec *,

@@ -18,7 +18,7 @@ FOREIGN = "192.0.2.1"               # RFC 5737: an address of nobody
 
 def refused(stage, target, *words):
     """The program refuses these words: status 2 and a line on usage."""
-    program = stage.start([*target.command, *words])
+    program = stage.start([*target.command, *needed(stage, target), *words])
     shown = " ".join(word or "''" for word in words)
     try:
         if target.role == "client":
@@ -44,6 +44,13 @@ def address(stage, target):
         return ["-U", stage.unix_path("nobody")]
     port = 0 if role == "server" else stage.listen(backlog=-1).port
     return ["-H", LOOPBACK, "-P", str(port)]
+
+
+def needed(stage, target):
+    """Words without which a client has nothing to do: the file to send."""
+    if target.role == "client" and target.contract.service == "file":
+        return ["-F", str(stage.make_file("sent.txt", b"some text"))]
+    return []
 
 
 def wrong_usage(stage, target):
@@ -164,7 +171,8 @@ def resolver_messages():
 
 def no_such_host(stage, target):
     port = address(stage, target)[-1]
-    program = stage.start([*target.command, "-H", NO_HOST, "-P", port])
+    program = stage.start([*target.command, *needed(stage, target),
+                           "-H", NO_HOST, "-P", port])
     if target.role == "client":
         program.end_input()
     stage.expect_exit(1, program, f'there is no host "{NO_HOST}"')

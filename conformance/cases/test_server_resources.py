@@ -275,7 +275,7 @@ def survive(server):
         server.service.ask(peer)
         peer.half_close()
         came = peer.until_end()
-        if not due.startswith(came):
+        if not server.service.right_beginning(came):
             raise Failure("wrong-bytes", f"wrong bytes came back: "
                           f"{shorten(came)}", mismatch=mismatch(due, came))
     except Failure as failure:

@@ -81,6 +81,8 @@ def _ask_end(stage: "Stage", program: Program, served: bool,
         # A handler may put what the signal did into the status, as
         # shells do: 128 and its number.
         asked = (signal.SIGTERM, signal.SIGINT)
+        if program.killed and ending.signal == signal.SIGKILL:
+            return
         if ending.signal in asked or ending.status in (
                 0, *(128 + number for number in asked)):
             return

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 # but input, a signal or a timer.  Number, name, and the index of the argument
 # that holds a timeout (None: the call has none).
 _X86_64 = {
-    0: ("read", None), 1: ("write", None), 3: ("close", "always"),
+    0: ("read", None), 1: ("write", None), 2: ("open", None),   # of a FIFO
+    3: ("close", "always"), 257: ("openat", None),
     7: ("poll", 2),
     19: ("readv", None), 20: ("writev", None), 23: ("select", 4),
     34: ("pause", None), 35: ("nanosleep", "always"),
@@ -35,6 +36,7 @@ _X86_64 = {
     449: ("futex_waitv", 3),
 }
 _AARCH64 = {
+    56: ("openat", None),                   # of a FIFO: fifo(7)
     57: ("close", "always"),                # it lingers: socket(7)
     63: ("read", None), 64: ("write", None), 65: ("readv", None),
     66: ("writev", None), 71: ("sendfile", None), 72: ("pselect6", 4),

@@ -52,6 +52,7 @@ class Program:
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
                  files: dict[str, str] | None = None,
+                 fsize: int = confine.MAX_FILE_BYTES,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -67,6 +68,7 @@ class Program:
         self.frozen = False
         self.ended_by_harness = False
         self.may_end = False                # the case asks how it ends
+        self.killed = False                 # by SIGKILL of a case
         self.plan_may_miss = False          # a sweep runs past the last call
         self._ending: Ending | None = None
         self._typed = b""                   # input that the pipe has not taken
@@ -84,7 +86,7 @@ class Program:
         command = list(argv)
         if under_valgrind:
             command = valgrind.command(self.directory) + command
-        limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
+        limits = [f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
         if variant not in variants.SANITIZERS:                   # it maps terabytes as its shadow
             limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
@@ -96,7 +98,9 @@ class Program:
             fresh = self.directory / f"file{number}"
             fresh.write_text(text)
             limits.append(f"file={path}:{fresh}")
-        with open(stdout or self.stdout_path, "wb") as out, \
+        # A terminal must not become that of the runner: open(2), O_NOCTTY.
+        with open(stdout or self.stdout_path, "wb", opener=lambda path, flags:
+                  os.open(path, flags | os.O_NOCTTY, 0o666)) as out, \
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],

@@ -146,6 +146,12 @@ class Server:
             program=self.program)
         self.program.frozen = self.program.stopped()
 
+    def kill(self) -> None:
+        """End the server by SIGKILL, which it can neither see nor handle."""
+        self.program.killed = self.program.ended_by_harness = True
+        self.program.signal(signal.SIGKILL)
+        self.stage.wait_end(self.program)
+
     def expect_alive(self, what: str) -> None:
         """The server rests and goes on after `what` ("a client's reset")."""
         self.quiet()
@@ -230,12 +236,14 @@ class Client:
     def launch(cls, stage: Stage, target: Target, *,
                listener: Listener | UnixListener | DatagramPeer | None = None,
                host: str = LOOPBACK, port: int = 0, path: str = "",
-               file: Path | str = "", **options) -> "Client":
+               file: Path | str = "", words: tuple[str, ...] = (),
+               **options) -> "Client":
         """Start the client against `listener` (a new one by default).
 
         `port`, `path`: start it against a server there, which is not the
         harness's.
-        `file`: what a client of the service "file" sends.
+        `file`: what a client of the service "file" sends.  `words`: more of
+        the command line.
         """
         transport = target.contract.transport
         if not (listener or port or path):
@@ -245,7 +253,8 @@ class Client:
             argv = target.argv_unix(path or listener.path)
         else:
             argv = target.argv(host, port or listener.port)
-        program = stage.start(target.argv_file(argv, file), **options)
+        program = stage.start([*target.argv_file(argv, file), *words],
+                              **options)
         return cls(stage, target, program, listener)
 
     def accept(self) -> Peer:

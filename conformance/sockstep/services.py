@@ -17,6 +17,7 @@ GREETING = b"Thank you for connecting"
 NAME_OK = b"[+] server : filename query ok"
 SIZE_OK = b"[+] server : filesize query ok"
 FILE_OK = b"[+] server : finished transferring file"
+REFUSED = b"[-] server : "
 
 
 class Service:
@@ -117,6 +118,11 @@ class File(Service):
 
     def reply(self, request: bytes) -> bytes:
         return NAME_OK + SIZE_OK + FILE_OK
+
+    def right_beginning(self, came: bytes, seed: int = 0) -> bool:
+        """A refusal may come in place of any answer, and ends them."""
+        answers, _refused, _why = came.partition(REFUSED)
+        return self.whole(seed).startswith(answers)
 
     def name(self, seed: int = 0) -> bytes:
         return b"upload-%d.bin" % seed

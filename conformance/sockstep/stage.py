@@ -282,6 +282,18 @@ class Stage:
         """
         return Listener(self, backlog, **options)
 
+    def make_file(self, name: str, content: bytes, size: int = 0) -> Path:
+        """A file of the harness's own, outside the programs' folders.
+
+        `size`: it ends in a hole up to there, which takes no room on a disk.
+        """
+        path = self.directory / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if size:
+            os.truncate(path, size)
+        return path
+
     # -- what the kernel says -------------------------------------------------
     def factor(self) -> float:
         """How much slower than usual the programs may be (Valgrind)."""
@@ -740,8 +752,8 @@ _SIGNALS = {
                     "and the default action of SIGPIPE ends the process",
     signal.SIGABRT: "abort(), often the C library's check of the heap or of "
                     "a buffer's size",
-    signal.SIGXFSZ: "it wrote more output than the limit of "
-                    f"{confine.MAX_FILE_BYTES >> 20} MiB allows",
+    signal.SIGXFSZ: "a file or its output grew above the limit: "
+                    "setrlimit(2), RLIMIT_FSIZE",
     signal.SIGXCPU: "it used more processor time than the limit allows",
     signal.SIGKILL: "the kernel does that when memory runs out, and the "
                     "runner to a program that stops the runner",

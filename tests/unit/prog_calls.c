@@ -24,7 +24,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -486,6 +488,62 @@ static long call_write(void)
 static long call_writev(void)
 {
     return writev(out, three(), 3);
+}
+
+/* ---- Data that stay in the kernel, and files ---- */
+
+/* A file in memory with `hello` in it, at its begin. */
+static int hello_file(void)
+{
+    int file = memfd_create("hello", MFD_CLOEXEC);
+
+    feed(file, "hello");
+    if (lseek(file, 0, SEEK_SET) == -1) {
+        die("lseek");
+    }
+    errno = ERRNO_BEFORE;
+    return file;
+}
+
+static long call_sendfile(void)
+{
+    return sent(sendfile(near, hello_file(), NULL, 5));
+}
+
+static long call_splice_in(void)
+{
+    return splice(near, NULL, out, NULL, 5, 0);
+}
+
+static long call_splice_out(void)
+{
+    return splice(in, NULL, hello_file(), NULL, 5, 0);
+}
+
+static long call_fsync(void)
+{
+    return fsync(hello_file());
+}
+
+static long call_fdatasync(void)
+{
+    return fdatasync(hello_file());
+}
+
+/* From this program's name to the same, which changes nothing. */
+static long call_rename(void)
+{
+    return rename(self, self);
+}
+
+static long call_renameat(void)
+{
+    return renameat(AT_FDCWD, self, AT_FDCWD, self);
+}
+
+static long call_close_file(void)
+{
+    return close(hello_file());
 }
 
 /* ---- Waiting ---- */
@@ -1083,6 +1141,14 @@ static const struct {
     {"writev-many", call_writev_many},
     {"write", call_write},
     {"writev", call_writev},
+    {"sendfile", call_sendfile},
+    {"splice-in", call_splice_in},
+    {"splice-out", call_splice_out},
+    {"fsync", call_fsync},
+    {"fdatasync", call_fdatasync},
+    {"rename", call_rename},
+    {"renameat", call_renameat},
+    {"close-file", call_close_file},
     {"poll", call_poll},
     {"ppoll", call_ppoll},
     {"poll_chk", call_poll_chk},
