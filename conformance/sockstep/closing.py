@@ -82,7 +82,7 @@ def _ask_end(stage: "Stage", program: Program, served: bool,
         if ending.signal in asked or ending.status in (
                 0, *(128 + number for number in asked)):
             return
-        if ending.signal is None and program.may_end:
+        if ending.signal in (None, signal.SIGKILL) and program.may_end:
             return                      # the case has looked at it
         if ending.signal is None:
             raise Failure("exit", f"the {program.label} ended with "

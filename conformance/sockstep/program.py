@@ -210,13 +210,15 @@ class Program:
         except ProcessLookupError:
             pass                            # it ended, or waits to be reaped
 
-    def freeze(self) -> None:
+    def freeze(self, alone: bool = False) -> None:
         """Stop every thread: what comes now is met all at once later.
 
-        The threads of its children too, which may be what serves a client.
+        The threads of its children too, which may be what serves a client;
+        `alone`: only those of the process that was started.
         """
         deadline = Deadline(factor=self.factor)
-        while running := self._in_states("RSDIP"):
+        while running := [pid for pid in self._in_states("RSDIP")
+                          if pid == self.pid or not alone]:
             if not self.alive():
                 return
             if deadline.expired():

@@ -90,6 +90,13 @@ class Server:
         self._peers.append(peer)
         return peer
 
+    def try_connect(self) -> Peer | None:
+        """A new TCP client; None where the server's queue has no room now."""
+        peer = self.stage.connect(self.address, or_none=True)
+        if peer:
+            self._peers.append(peer)
+        return peer
+
     def exchange(self, seed: int = 0, peer: Peer | None = None) -> Peer:
         """One whole exchange of the service, with a new client or `peer`."""
         peer = peer or self.connect()

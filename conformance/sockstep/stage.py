@@ -147,13 +147,15 @@ class Stage:
                        detail)
 
     def connect(self, address: tuple[str, int], receive_buffer: int = 0,
-                send_buffer: int = 0, source: str = "") -> Peer:
+                send_buffer: int = 0, source: str = "",
+                or_none: bool = False) -> Peer | None:
         """A connection of the harness to `address`.
 
         `receive_buffer` (bytes, before connect) makes a peer that soon takes
         no more, with the segments of an Ethernet (for the large ones of the
         loopback the kernel grants megabytes of send buffer); `send_buffer`
         one that soon has to wait; `source` is the local address to come from.
+        `or_none`: None where the listening socket's queue has no room now.
         """
         label = f"client {len(self.peers) + 1}"
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -183,6 +185,9 @@ class Stage:
 
         deadline = Deadline(factor=self.factor())
         while not connected():
+            if or_none:
+                sock.close()
+                return None
             if deadline.expired():
                 raise Failure("refused", "the connection was not taken: the "
                               "queue of the listening socket is full, or "
