@@ -132,7 +132,8 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
     stage.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
                       for finding in found]
     first = found[0]
-    raise Failure("leak" if first.is_leak else "memory",
+    raise Failure("race" if program.watch_threads else
+                  "leak" if first.is_leak else "memory",
                   f"Valgrind: {first}", stage.findings[0])
 
 

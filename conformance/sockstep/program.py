@@ -54,7 +54,8 @@ class Program:
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
                  transcript: Transcript, *, label: str, role: str,
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
-                 under_valgrind: bool = False, nofile: int = 1024,
+                 under_valgrind: bool = False, watch_threads: bool = False,
+                 nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False,
                  environment: dict[str, str] | None = None):
@@ -67,6 +68,7 @@ class Program:
         self.transcript = transcript
         self.plan = plan
         self.under_valgrind = under_valgrind
+        self.watch_threads = watch_threads  # by Helgrind, under Valgrind
         self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
         self.frozen = False
         self.ended_by_harness = False
@@ -85,7 +87,8 @@ class Program:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
         if under_valgrind:
-            command = valgrind.command(self.directory) + command
+            command = valgrind.command(self.directory,
+                                       watch_threads) + command
         limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
                   f"as={confine.MAX_ADDRESS_SPACE}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
