@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 
-from sockstep.case import case
+from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, case
 from sockstep.failure import Failure
 from sockstep.listener import LOOPBACK
 
@@ -37,21 +37,25 @@ def refused(stage, target, *words):
                       program.stdout.decode(errors="replace")[-500:])
 
 
-def address(stage, role):
+def address(stage, target):
     """Words for an address at which nobody listens."""
+    role = target.role
+    if target.contract.transport == "unix":
+        return ["-U", stage.unix_path("nobody")]
     port = 0 if role == "server" else stage.listen(backlog=-1).port
     return ["-H", LOOPBACK, "-P", str(port)]
 
 
 def wrong_usage(stage, target):
-    right = address(stage, target.role)
+    right = address(stage, target)
     refused(stage, target, *right, "-Z")
     refused(stage, target, *right[:-1])
     refused(stage, target, *right, "surplus")
 
 
 USAGE = dict(
-    group=GROUP, defects=(116,), options=True,
+    group=GROUP, defects=(116,), options=True, services=EVERY_SERVICE,
+    transports=EVERY_TRANSPORT,
     source="getopt(3); POSIX.1-2017 XBD 12.2, Utility Syntax Guidelines",
     hints=["getopt() returns '?' for what it does not know; optind says "
            "where the operands begin.",
@@ -82,7 +86,8 @@ def test_client_usage(stage, target):
 
 
 PORT = dict(
-    group=GROUP, defects=(117,), options=True,
+    group=GROUP, defects=(117,), options=True, services=EVERY_SERVICE,
+    transports=("tcp", "udp"),
     source="strtol(3); getaddrinfo(3), AI_NUMERICSERV; RFC 9293 3.1: ports "
            "have 16 bits",
     hints=["atoi() can't say that something is no number, and a port that "
@@ -125,7 +130,7 @@ def resolver_messages():
 
 
 def no_such_host(stage, target):
-    port = address(stage, target.role)[-1]
+    port = address(stage, target)[-1]
     program = stage.start([*target.command, "-H", NO_HOST, "-P", port])
     if target.role == "client":
         program.end_input()
@@ -134,7 +139,8 @@ def no_such_host(stage, target):
 
 
 HOST = dict(
-    group=GROUP, defects=(96,), options=True,
+    group=GROUP, defects=(96,), options=True, services=EVERY_SERVICE,
+    transports=("tcp", "udp"),
     source="getaddrinfo(3), RETURN VALUE; gai_strerror(3)",
     hints=["getaddrinfo() returns its error; errno has nothing to do with "
            "it.",

@@ -8,7 +8,7 @@ GROUP = "Short writes and back-pressure"
 TOO_MUCH = 8 << 20
 
 
-@case("echo/short-send", role="server", group=GROUP, defects=(13, 14, 15),
+@case("echo/short-send", role="server", group=GROUP, plans=True, defects=(13, 14, 15),
       source="send(2), RETURN VALUE: the number of bytes sent; POSIX.1-2017, "
              "send()",
       hints=["send() may take fewer bytes than it was given. Which of its "

@@ -1,7 +1,7 @@
 """The end of a connection, seen from a server: FIN, reset, close."""
 import re
 
-from sockstep.case import SHOULD, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, case
 from sockstep.data import line
 from sockstep.failure import Failure
 
@@ -147,7 +147,8 @@ def test_unread_bytes(server):
                       "close()")
 
 
-@case("reset/next-client", role="server", group=GROUP, clients=("in-turn",),
+@case("reset/next-client", role="server", group=GROUP,
+      services=EVERY_SERVICE, clients=FOR_EVER,
       defects=(37,),
       source="recv(2), ECONNRESET (POSIX.1-2008); tcp(7)",
       hints=["Whose fault is ECONNRESET: the server's or one client's?",
@@ -160,15 +161,12 @@ def test_reset_next_client(server):
     A program that crashes, or whose user stops it, leaves a reset behind.
     The clients after it must be served.
     """
-    peer = server.connect()
-    peer.send(LINE)
-    peer.expect(LINE)
-    peer.reset()
-    _serves(server, "a client's reset")
+    server.exchange().reset()
+    serves(server, "a client's reset")
 
 
 @case("reset/before-accept", role="server", group=GROUP, defects=(38,),
-      clients=("in-turn",),
+      services=EVERY_SERVICE, clients=FOR_EVER,
       source="accept(2); recv(2), ECONNRESET; getpeername(2), ENOTCONN; UNIX "
              "Network Programming vol. 1, 5.11",
       hints=["A connection can break off while it waits in the queue of the "
@@ -188,10 +186,10 @@ def test_reset_before_accept(server):
     server.connect().reset()
     server.thaw()
     server.quiet()
-    _serves(server, "a client's reset before accept()")
+    serves(server, "a client's reset before accept()")
 
 
-@case("reset/mid-message", role="server", group=GROUP, clients=("one",),
+@case("reset/mid-message", role="server", group=GROUP, plans=True, clients=("one",),
       defects=(31, 37),
       source="the program contract; recv(2) and send(2), ECONNRESET",
       hints=["The server must tell two ends apart: the message was served, "
@@ -224,7 +222,7 @@ def test_reset_mid_message(launch_server):
                           "broke off")
 
 
-@case("reset/spin", role="server", group=GROUP, defects=(41,),
+@case("reset/spin", role="server", group=GROUP, plans=True, defects=(41,),
       source="poll(2), POLLERR and POLLHUP; recv(2) and send(2), ECONNRESET "
              "and EPIPE",
       hints=["Which results of recv(), send() and poll() lead back to the "
@@ -258,6 +256,7 @@ def test_reset_spin(launch_server):
 
 
 @case("accept/aborted", role="server", group=GROUP, defects=(39,),
+      services=EVERY_SERVICE, plans=True,
       source="accept(2), ECONNABORTED and the section on error handling; "
              "POSIX.1-2008 accept()",
       hints=["Which errors of accept() are about one connection, and which "
@@ -276,19 +275,13 @@ def test_accept_aborted(launch_server):
     """
     server = launch_server(plan="accept@1=signal:SIGSTOP+ECONNABORTED")
     peer = server.connect()
-    peer.send(LINE[:-1])
     server.wait_frozen()
     server.thaw()
     server.expect_alive("ECONNABORTED from accept()")
-    peer.send(LINE[-1:])
-    peer.half_close()
-    peer.expect(LINE)
+    server.exchange(peer=peer)
 
 
-def _serves(server, after: str) -> None:
+def serves(server, after: str) -> None:
     """The server serves another client after `after` has happened."""
     server.expect_alive(after)
-    peer = server.connect()
-    peer.send(LINE)
-    peer.half_close()
-    peer.expect(LINE)
+    server.exchange()

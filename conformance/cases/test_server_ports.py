@@ -4,7 +4,7 @@ import os
 import re
 
 from sockstep import faults
-from sockstep.case import SHOULD, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, case
 from sockstep.failure import Failure, HarnessError
 from sockstep.transcript import count
 
@@ -15,12 +15,6 @@ IN_USE = os.strerror(errno.EADDRINUSE)
 #: Words of one that says it is ready to serve.
 READY = re.compile(rb"\b(listening|ready|waiting|accepting|serving|running)\b",
                    re.IGNORECASE)
-
-
-def exchange(peer, line):
-    """`line` goes and comes back."""
-    peer.send(line)
-    peer.expect(line)
 
 
 def addresses(server):
@@ -55,7 +49,8 @@ def taken_by_others(server, client):
     return any(row.remote != client for row in held(server))
 
 
-@case("port/restart", role="server", group=PORTS, defects=(45,),
+@case("port/restart", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(45,),
       source="socket(7), SO_REUSEADDR; RFC 9293 3.6.1: TIME-WAIT lasts for "
              "two segment lifetimes",
       hints=["The side that closes first keeps the connection in TIME_WAIT, "
@@ -86,13 +81,13 @@ def test_restart(launch_server):
                 failure.kind, "the second start on the same port failed: "
                 f"{failure.message}; all that holds the port is a connection "
                 "of the first run in TIME_WAIT", failure.detail) from None
-        peer = again.connect()
-        exchange(peer, b"again\n")
+        again.exchange()
         return
     raise HarnessError("other programs took the port of each of five servers")
 
 
-@case("port/second-instance", role="server", group=PORTS, defects=(46, 49),
+@case("port/second-instance", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(46, 49),
       source="bind(2), EADDRINUSE; socket(7), SO_REUSEPORT",
       hints=["Look at what bind() and listen() return.",
              "SO_REUSEADDR is enough for a quick restart. SO_REUSEPORT lets "
@@ -112,7 +107,8 @@ def test_second_instance(server, launch_server):
     server.stage.expect_complaint(IN_USE)
 
 
-@case("port/asked", role="server", group=PORTS, defects=(47,), options=True,
+@case("port/asked", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(47,), options=True,
       source="htons(3); ip(7): the port is in network byte order",
       hints=["A port's two bytes go to the kernel in network byte order.",
              "Put htons(port) into sin_port, or let getaddrinfo() do it."],
@@ -132,7 +128,8 @@ def test_asked(stage, launch_server):
         expect_bound(server.program, port)
 
 
-@case("port/default", role="server", group=PORTS, options=True,
+@case("port/default", role="server", group=PORTS,
+      services=EVERY_SERVICE, options=True,
       source="the contract of the lesson",
       hints=["Without -P the server has the port of the document.",
              "Start the option's variable with that port."],
@@ -163,7 +160,8 @@ def expect_bound(program, port):
                       f"{port}{why}")
 
 
-@case("port/address-asked", role="server", group=PORTS, defects=(48,),
+@case("port/address-asked", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(48,),
       options=True, source="ip(7), INADDR_ANY; bind(2)",
       hints=["-H says at which address the server can be reached.",
              "Bind the address that -H names, not INADDR_ANY."],
@@ -181,12 +179,11 @@ def test_address_asked(launch_server):
     if found != ["127.0.0.2"]:
         raise Failure("call", "the server was told -H 127.0.0.2 and listens "
                       f"at {' and '.join(found) or 'no address'}")
-    peer = server.connect()
-    peer.send(b"at home\n")
-    peer.expect(b"at home\n")
+    server.exchange()
 
 
-@case("port/all-interfaces", role="server", group=PORTS, options=True,
+@case("port/all-interfaces", role="server", group=PORTS,
+      services=EVERY_SERVICE, options=True,
       source="ip(7), INADDR_ANY; getaddrinfo(3), AI_PASSIVE",
       hints=["Without -H the server is for everybody.",
              "Bind INADDR_ANY, or call getaddrinfo() with AI_PASSIVE and "
@@ -204,7 +201,7 @@ def test_all_interfaces(launch_server):
         raise Failure("call", "without -H the server must listen at all "
                       f"addresses; it listens at {' and '.join(found)}")
     server.address = ("127.0.0.2", server.port)
-    exchange(server.connect(), b"from another address\n")
+    server.exchange()
 
 
 def fails_at(launch_server, plan, number):
@@ -215,7 +212,8 @@ def fails_at(launch_server, plan, number):
     server.stage.expect_complaint(os.strerror(number))
 
 
-@case("port/socket-error", role="server", group=PORTS, defects=(49,),
+@case("port/socket-error", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(49,),
       source="socket(2), ERRORS; errno(3)",
       hints=["socket() fails where the process has no descriptor left.",
              "Look for -1, say what failed and strerror(errno), end with "
@@ -231,7 +229,8 @@ def test_socket_error(launch_server):
     fails_at(launch_server, "socket@*=EMFILE", errno.EMFILE)
 
 
-@case("port/listen-error", role="server", group=PORTS, defects=(49,),
+@case("port/listen-error", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(49,),
       source="listen(2), EADDRINUSE",
       hints=["Not only bind() may fail because the port is taken.",
              "Look at the result of listen() too."],
@@ -246,7 +245,8 @@ def test_listen_error(launch_server):
     fails_at(launch_server, "listen@*=EADDRINUSE", errno.EADDRINUSE)
 
 
-@case("port/false-ready", role="server", group=PORTS, defects=(51,),
+@case("port/false-ready", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(51,),
       level=SHOULD, source="listen(2)",
       hints=["Say that the server is ready only when it is.",
              "Print the line after listen() has returned 0."],
@@ -267,8 +267,9 @@ def test_false_ready(launch_server):
                       "output although listen() failed")
 
 
-@case("port/backlog", role="server", group=PORTS, defects=(50,),
-      clients=("in-turn",), source="listen(2), backlog; tcp(7)",
+@case("port/backlog", role="server", group=PORTS,
+      services=EVERY_SERVICE, defects=(50,),
+      clients=FOR_EVER, source="listen(2), backlog; tcp(7)",
       hints=["The second argument of listen() is how many clients may wait.",
              "Let at least five wait: listen(fd, 10), or SOMAXCONN."],
       by_hand="""Start the server, stop it with kill -STOP, start nc HOST
@@ -288,8 +289,8 @@ def test_backlog(server):
         expect_room(server, number)
         peers.append(server.connect())
     server.thaw()
-    for peer in peers:
-        exchange(peer, b"%s is served\n" % peer.label.encode())
+    for number, peer in enumerate(peers):
+        server.exchange(number, peer)
         peer.close()
 
 
@@ -306,7 +307,8 @@ def expect_room(server, number):
                       f"a backlog of {row.send_queue}")
 
 
-@case("turn/next-client", role="server", group=TURNS, clients=("in-turn",),
+@case("turn/next-client", role="server", group=TURNS,
+      services=EVERY_SERVICE, clients=FOR_EVER,
       source="document 000; accept(2)",
       hints=["After one client comes the next.",
              "Call accept() in a loop, and close the connection, not the "
@@ -317,14 +319,13 @@ def test_next_client(server):
 
     A server is there for all who come, not for the first one only.
     """
-    for line in (b"the first client\n", b"the second client\n"):
-        peer = server.connect()
-        exchange(peer, line)
-        peer.close()
+    for number in range(2):
+        server.exchange(number).close()
         server.expect_alive("the end of a client")
 
 
-@case("turn/many-clients", role="server", group=TURNS, clients=("in-turn",),
+@case("turn/many-clients", role="server", group=TURNS,
+      services=EVERY_SERVICE, clients=FOR_EVER,
       source="document 000; accept(2)",
       hints=["What one client leaves behind must not reach the next.",
              "Start each client with an empty buffer and fresh counters."],
@@ -336,8 +337,7 @@ def test_many_clients(server):
     Each gets its own bytes and nothing of the client before it.
     """
     for number in range(20):
-        peer = server.connect()
-        exchange(peer, b"line %d of its client\n" % number * (number + 1))
+        peer = server.exchange(number)
         peer.half_close()
         peer.expect_end()
         peer.close()
@@ -361,12 +361,12 @@ def test_waiting_client(server):
     """
     first = server.connect()
     server.quiet()                          # it is accepted
-    exchange(first, b"the first\n")
+    server.exchange(1, first)
     second = server.connect()
     second.send(b"one that\nwaited\n")
     second.half_close()
     server.quiet()
-    exchange(first, b"still the first\n")
+    server.exchange(2, first)
     first.close()
     second.expect(b"one that\nwaited\n")
     second.expect_end()

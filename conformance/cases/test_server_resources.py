@@ -2,7 +2,7 @@
 import resource
 
 from sockstep import procfs
-from sockstep.case import case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, case
 from sockstep.failure import Failure, mismatch
 from sockstep.transcript import shorten
 
@@ -16,28 +16,32 @@ MOST_ALLOCATIONS = 60
 
 
 def orderly(server, number):
-    """A client that is echoed and leaves in order."""
-    peer = server.connect()
-    line = b"client number %d\n" % number
-    peer.send(line)
-    peer.expect(line)
+    """A client that is served and leaves in order."""
+    peer = server.exchange(number)
     peer.close()
     server.expect_alive(f"the end of {peer.label}")
 
 
 def broken_off(server, number):
-    """A client that resets: the server meets that in recv() or in send()."""
+    """A client that resets: the server meets that in recv() or in send().
+
+    Every other one does before the server has seen what it sent, or, where
+    the server speaks first, before it is accepted.
+    """
+    unseen = number % 2
+    partial = server.service.partial
+    if unseen and not partial:
+        server.freeze()
     peer = server.connect()
-    server.quiet()
-    in_send = number % 2
-    if in_send:
-        server.freeze()             # the bytes are read, their echo fails
-    peer.send(b"half a line")
-    if not in_send:
-        peer.expect(b"half a line")
+    if partial:
+        server.quiet()
+        if unseen:
+            server.freeze()         # the bytes are read, their echo fails
+        peer.send(partial)
+    if not unseen:
         server.quiet()
     peer.reset()
-    if in_send:
+    if unseen:
         server.thaw()
     server.expect_alive(f"the reset of {peer.label}")
 
@@ -64,7 +68,7 @@ def descriptors(server):
 
 
 @case("leak/descriptors", role="server", group=GROUP, defects=(53,),
-      clients=("in-turn",), source="close(2); accept(2), EMFILE",
+      services=EVERY_SERVICE, clients=FOR_EVER, source="close(2); accept(2), EMFILE",
       hints=["Each accept() makes a descriptor that must be given back.",
              "Call close() on the connection when its client has left."],
       by_hand="""ls /proc/PID/fd | wc -l, then some clients, then the same
@@ -80,7 +84,7 @@ def test_descriptors(server):
 
 
 @case("leak/descriptors-on-error", role="server", group=GROUP, defects=(54,),
-      clients=("in-turn",), source="close(2); recv(2), ECONNRESET",
+      services=EVERY_SERVICE, clients=FOR_EVER, source="close(2); recv(2), ECONNRESET",
       hints=["A connection that failed has a descriptor all the same.",
              "Let every way out of the function that serves a client come "
              "by close()."],
@@ -99,7 +103,7 @@ def test_descriptors_on_error(server):
 
 
 @case("leak/threads-processes", role="server", group=GROUP,
-      defects=(59, 62), clients=("in-turn",),
+      defects=(59, 62), services=EVERY_SERVICE, clients=FOR_EVER,
       source="wait(2), NOTES: zombies; pthread_detach(3)",
       hints=["What was started for a client must be over after it.",
              "Call waitpid() for each child; join or detach each thread."],
@@ -125,16 +129,12 @@ def tasks(server):
 def all_answered(server):
     """Some clients in turn; one where the server ends with its client."""
     for number in range(1 if server.target.contract.ends_alone else 5):
-        peer = server.connect()
-        line = b"for the heap: %d\n" % number
-        peer.send(line)
-        peer.half_close()
-        peer.expect(line)
-        peer.close()
+        server.exchange(number).close()
         server.quiet()
 
 
 @case("leak/heap", role="server", group=GROUP, defects=(68, 95),
+      services=EVERY_SERVICE,
       valgrind=True, source="malloc(3); freeaddrinfo(3)",
       hints=["Who allocates for a client frees when the client has left.",
              "Run the server under valgrind --leak-check=full: it names the "
@@ -151,7 +151,7 @@ def test_heap(server):
 
 
 @case("leak/heap-on-error", role="server", group=GROUP, defects=(68,),
-      clients=("in-turn",), valgrind=True,
+      services=EVERY_SERVICE, clients=FOR_EVER, valgrind=True,
       source="malloc(3); recv(2), ECONNRESET",
       hints=["A client that breaks off is one whose memory must be freed.",
              "Free at one place, which every way out of the function comes "
@@ -169,7 +169,7 @@ def test_heap_on_error(server):
 
 
 @case("limit/descriptors", role="server", group=GROUP, defects=(65, 66),
-      clients=("in-turn",), source="accept(2), EMFILE and ENFILE",
+      services=EVERY_SERVICE, clients=FOR_EVER, source="accept(2), EMFILE and ENFILE",
       hints=["That no descriptor is left may be over soon: it is no reason "
              "to end.",
              "The client stays in the queue, so accept() fails again at "
@@ -189,21 +189,24 @@ def test_descriptors_limit(server):
     server.quiet()
     used = procfs.descriptors(server.program.pid)
     free = min(set(range(len(used) + 1)) - set(used))
-    first = server.connect()
-    first.send(b"the first\n")
-    first.expect(b"the first\n")
-    soft, hard = allow(server, free)        # none once the first has left
+    soft, hard = allow(server, free)
+    first = server.connect()        # an accept() that waits has its descriptor
+    expect_patience(server)
     second = server.connect()
-    second.send(b"the second\n")
     first.close()
+    expect_patience(server)
+    allow(server, soft)
+    server.exchange(peer=second)
+
+
+def expect_patience(server):
+    """The server rests and lives, whether accept() has failed or not."""
     try:
         server.expect_alive("accept() without a free descriptor (EMFILE)")
     except Failure as failure:
         raise Failure(failure.kind, failure.message + (
             ": accept() fails at once as long as the client waits"
             if failure.kind == "spin" else ""), failure.detail) from None
-    allow(server, soft)
-    second.expect(b"the second\n")
 
 
 def allow(server, number):
@@ -217,6 +220,7 @@ def allow(server, number):
 
 
 @case("limit/memory", role="server", group=GROUP, defects=(67,),
+      services=EVERY_SERVICE,
       source="malloc(3), RETURN VALUE",
       hints=["malloc() may return NULL.",
              "Look at each result; say what failed and end with status 1, "
@@ -252,17 +256,17 @@ def failed_call(program):
 
 def survive(server):
     """A right answer or a clean failure."""
-    line = b"memory is scarce\n"
     program, stage = server.program, server.stage
+    due = server.service.whole()
     try:
         server.address = stage.wait_listening(program).local
         peer = server.connect()
-        peer.send(line)
+        server.service.ask(peer)
         peer.half_close()
         came = peer.until_end()
-        if not line.startswith(came):
+        if not due.startswith(came):
             raise Failure("wrong-bytes", f"wrong bytes came back: "
-                          f"{shorten(came)}", mismatch=mismatch(line, came))
+                          f"{shorten(came)}", mismatch=mismatch(due, came))
     except Failure as failure:
         if failure.kind not in ("startup", "refused", "reset") or \
                 stage.wait_end(program).status == 0:

@@ -1,17 +1,20 @@
 """Signals, seen from a server: an interrupted call, an orderly end."""
 import signal
 
-from sockstep.case import SHOULD, case
+from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, SHOULD, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, mismatch
 
 GROUP = "Signals"
+#: A greeting leaves no client that is idle.
+NOT_GREETING = tuple(name for name in EVERY_SERVICE if name != "greeting")
 LINE = b"What a signal broke is made again.\n"
 #: More than the buffers of both ends hold.
 ENDLESS = pattern(4 << 20)
 
 
 @case("signal/accept-interrupted", role="server", group=GROUP, defects=(19,),
+      services=EVERY_SERVICE, plans=True,
       source="accept(2), EINTR; signal(7), interruption of system calls",
       hints=["A call that waits ends early when a signal comes: -1, EINTR.",
              "When accept() fails with EINTR, call it again."],
@@ -29,16 +32,13 @@ def test_accept_interrupted(launch_server):
     server = launch_server(plan="accept@1=signal:SIGSTOP+EINTR; "
                                 "accept@2=EINTR")
     peer = server.connect()
-    peer.send(LINE[:-1])
     server.wait_frozen()
     server.thaw()
     server.expect_alive("a signal that interrupted accept()")
-    peer.send(LINE[-1:])
-    peer.half_close()
-    peer.expect(LINE)
+    server.exchange(peer=peer)
 
 
-@case("signal/recv-interrupted", role="server", group=GROUP, defects=(20,),
+@case("signal/recv-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
       source="recv(2), EINTR; signal(7), interruption of system calls",
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
              "When recv() fails with EINTR, call it again, as often as it "
@@ -63,7 +63,7 @@ def test_recv_interrupted(launch_server):
     peer.expect(LINE)
 
 
-@case("signal/send-interrupted", role="server", group=GROUP, defects=(20,),
+@case("signal/send-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
       source="send(2), EINTR; signal(7), interruption of system calls",
       hints=["send() can return -1 although nothing is wrong: look at errno.",
              "When send() fails with EINTR nothing was sent: call it again "
@@ -86,7 +86,7 @@ def test_send_interrupted(launch_server):
     peer.expect(LINE)
 
 
-@case("signal/short-then-interrupted", role="server", group=GROUP,
+@case("signal/short-then-interrupted", role="server", group=GROUP, plans=True,
       defects=(22,),
       source="send(2); POSIX.1-2008 send(); signal(7): a call that has "
              "transferred data returns their count, not EINTR",
@@ -112,7 +112,7 @@ def test_short_then_interrupted(launch_server):
     peer.expect(LINE)
 
 
-@case("signal/broken-pipe", role="server", group=GROUP, defects=(25,),
+@case("signal/broken-pipe", role="server", group=GROUP, plans=True, defects=(25,),
       source="send(2), EPIPE and MSG_NOSIGNAL; signal(7), SIGPIPE; POSIX.1-"
              "2008 send()",
       hints=["Something kills the server without a word. Which signal does a "
@@ -148,10 +148,16 @@ def test_broken_pipe(launch_server):
     if crash:
         raise Failure("crash", f"{crash} when its client was lost")
     if not server.target.contract.ends_alone:
-        _serves(server, "the loss of a client")
+        server.expect_alive("the loss of a client")
+        peer = server.connect()
+        peer.send(LINE)
+        server.wait_frozen()        # a process of its own has its own send@1
+        server.thaw()
+        peer.expect(LINE)
 
 
 @case("signal/orderly-end", role="server", group=GROUP, defects=(29, 31),
+      services=EVERY_SERVICE, transports=EVERY_TRANSPORT,
       source="the program contract; sigaction(2); signal(7)",
       hints=["Without a handler SIGTERM and SIGINT kill the process: its exit "
              "status then is not 0.",
@@ -173,7 +179,7 @@ def test_orderly_end(launch_server):
 
 
 @case("signal/end-with-idle-client", role="server", group=GROUP,
-      defects=(29,),
+      defects=(29,), services=NOT_GREETING,
       source="the program contract; signal(7); sigaction(2), SA_RESTART",
       hints=["A server that waits in recv() must notice the signal there, "
              "too.",
@@ -196,6 +202,7 @@ def test_end_with_idle_client(server):
 
 
 @case("signal/end-in-the-gap", role="server", group=GROUP, defects=(29,),
+      services=EVERY_SERVICE, plans=True,
       source="select(2), the section on the race that pselect() mends; "
              "ppoll(2); sigsuspend(2)",
       hints=["Between the look at the flag and the call that waits there is a "
@@ -367,11 +374,11 @@ def _come_to(server) -> bool:
             server.address = (server.address[0], row.local[1])
             peer = server.connect()
         elif act == "send":
-            peer.send(LINE)
-            peer.half_close()
+            server.service.ask(peer)
         server.quiet()
-        if any(call.injected for call in server.program.calls()):
-            return True
+        if any(call.injected and call.pid == server.program.pid
+               for call in server.program.calls()):
+            return True             # a child's signal is not the server's
     return False
 
 
@@ -386,12 +393,3 @@ def _stalled(server):
         if peer.taken() < peer.sent:
             break
     return peer
-
-
-def _serves(server, after: str) -> None:
-    """The server serves another client after `after` has happened."""
-    server.expect_alive(after)
-    peer = server.connect()
-    peer.send(LINE)
-    peer.half_close()
-    peer.expect(LINE)

@@ -13,6 +13,8 @@ One job a module:
 `closing`               what is asked after every case
 `program`               one process under test
 `peer`, `listener`      a scripted end of a connection, a server for clients
+`unix`, `datagram`      the same over AF_UNIX and UDP
+`services`              what a whole exchange is, for each service
 `data`                  bytes to send
 `transcript`            what happened, in order, and how to show it
 `sockdiag`, `procfs`    the kernel's own tables

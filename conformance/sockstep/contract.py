@@ -11,8 +11,10 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROLES = ("server", "client")
-_STEP_FILE = re.compile(r"^(server|client)-(\d+)-([a-z0-9-]+)\.c$")
+ROLES = ("server", "client", "resolve")
+_STEP_FILE = re.compile(rf"^({'|'.join(ROLES)})-(\d+)-([a-z0-9-]+)\.c$")
+SERVICES = ("greeting", "echo", "uppercase", "file", "broadcast")
+TRANSPORTS = ("tcp", "udp", "unix")
 
 
 class LessonError(ValueError):
@@ -23,11 +25,12 @@ class LessonError(ValueError):
 class Contract:
     """What a lesson asks of its programs."""
 
-    service: str                # echo
-    transport: str              # tcp
-    port: int                   # the default port
+    service: str                # one of SERVICES
+    transport: str              # one of TRANSPORTS
+    port: int                   # the default port; 0 for unix
     messages: str               # one or many, on one connection
-    clients: str                # one, in-turn
+    clients: str                # one, in-turn, or many at once
+    calls: str = "libc"         # ring: it sends and receives by io_uring(7)
 
     @property
     def ends_alone(self) -> bool:
@@ -35,7 +38,10 @@ class Contract:
         return self.clients == "one"
 
 
-_FIELDS = {item.name for item in dataclasses.fields(Contract)}
+_FIELDS = {item.name: item for item in dataclasses.fields(Contract)}
+_VALUES = {"service": SERVICES, "transport": TRANSPORTS,
+           "messages": ("one", "many"), "clients": ("one", "in-turn", "many"),
+           "calls": ("libc", "ring")}
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,9 @@ class Lesson:
 class Target:
     """One program to be judged, in a form that can cross to a worker.
 
-    `command` is an argument list in which ``{host}`` and ``{port}`` stand for
-    the address, or, if it holds neither, a program that takes the options of
-    the program contract.  `port_mode` is ``zero`` (the program is told -P 0
+    `command` is an argument list in which ``{host}`` and ``{port}`` (or
+    ``{path}``, for AF_UNIX) stand for the address, or, if it holds none of
+    them, a program that takes the options of the program contract.  `port_mode` is ``zero`` (the program is told -P 0
     and the kernel chooses) or ``held`` (for programs that can't do that: the
     kernel gives the harness a port, which stays held while the program, which
     must set SO_REUSEADDR, binds it too).
@@ -104,7 +110,8 @@ class Target:
     @property
     def has_options(self) -> bool:
         """Whether it takes the options of the program contract."""
-        return not any("{port}" in word for word in self.command)
+        return not any("{port}" in word or "{path}" in word
+                       for word in self.command)
 
     @property
     def key(self) -> str:
@@ -117,6 +124,18 @@ class Target:
             return [*self.command, *where, "-P", str(port)]
         return [word.replace("{host}", host or "0.0.0.0")
                 .replace("{port}", str(port)) for word in self.command]
+
+    def argv_unix(self, path: str) -> list[str]:
+        """The command line for an AF_UNIX address: a path, or @name."""
+        if self.has_options:
+            return [*self.command, "-U", path]
+        return [word.replace("{path}", path) for word in self.command]
+
+    def argv_file(self, argv: list[str], file: Path | str) -> list[str]:
+        """`argv` of a file client with the file to send, if there is one."""
+        if file and self.has_options:
+            return [*argv, "-F", str(file)]
+        return [word.replace("{file}", str(file)) for word in argv]
 
     def as_json(self) -> dict:
         return dataclasses.asdict(self)
@@ -143,20 +162,29 @@ def load_lesson(folder: Path) -> Lesson:
             table = tomllib.load(file)
     except tomllib.TOMLDecodeError as error:
         raise LessonError(f"{where}: {error}") from error
-    if unknown := set(table) - {"title", "document", *ROLES} - _FIELDS:
+    if unknown := set(table) - {"title", "document", *ROLES} - set(_FIELDS):
         raise LessonError(f"{where}: unknown: {', '.join(sorted(unknown))}")
     contract = Contract(**{
-        name: _need(table, name, int if name == "port" else str, where)
-        for name in sorted(_FIELDS)})
+        name: _field(table, name, where) for name, item in _FIELDS.items()
+        if name in table or item.default is dataclasses.MISSING})
     steps = {role: tuple(_steps(folder, table, role, contract, where))
              for role in ROLES}
     return Lesson(folder, _need(table, "title", str, where),
                   _need(table, "document", str, where), contract, steps)
 
 
+def _field(table: dict, name: str, where: str):
+    """A field of the contract, one of the values that it may have."""
+    value = _need(table, name, int if name == "port" else str, where)
+    if name in _VALUES and value not in _VALUES[name]:
+        raise LessonError(f"{where}: '{name}' must be one of "
+                          + ", ".join(_VALUES[name]))
+    return value
+
+
 def _steps(folder: Path, table: dict, role: str, contract: Contract,
            where: str):
-    known = {"step", "name", "adds", "gaps", "refactoring"} | _FIELDS
+    known = {"step", "name", "adds", "gaps", "refactoring", *_FIELDS}
     listed = set()
     for position, entry in enumerate(table.get(role, []), start=1):
         number = _need(entry, "step", int, where)
@@ -170,7 +198,8 @@ def _steps(folder: Path, table: dict, role: str, contract: Contract,
         if not source.exists():
             raise LessonError(f"{here}: there is no {source.name}")
         listed.add(source.name)
-        own = {key: entry[key] for key in _FIELDS if key in entry}
+        own = {key: _field(entry, key, here) for key in _FIELDS
+               if key in entry}
         yield Step(folder.name, role, number, name, source,
                    _need(entry, "adds", str, here),
                    dataclasses.replace(contract, **own),

@@ -30,6 +30,8 @@ def requirements(root: Path) -> str:
     mutants = [mutant.case for mutant in load_mutants(root)]
     for role in ROLES:
         mine = [entry for entry in cases if entry.role == role]
+        if not mine:
+            continue
         lines += [f"## Of a {role}: {len(mine)} cases", "",
                   "| case | level | requirement | source | asked of | "
                   "mutants |", "| --- | --- | --- | --- | --- | --- |"]

@@ -25,6 +25,7 @@ KINDS = {
     "output": "the program's own output is wrong",
     "leak": "something was left behind",
     "memory": "memory was misused",
+    "race": "threads use the same data at the same time",
     "call": "a system call was used wrongly",
     "build": "the program could not be built",
     "harness": "the harness could not judge",

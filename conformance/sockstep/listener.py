@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .failure import Failure
 from .peer import Peer
+from .unix import UnixPeer, address
 
 if TYPE_CHECKING:
     from .stage import Stage
@@ -55,10 +56,14 @@ class Listener:
         self.stage.sockets.append(connection)
         label = "server" if not self.stage.peers else \
             f"server, connection {len(self.stage.peers) + 1}"
-        peer = Peer(self.stage, connection, label, far)
+        peer = self._peer(connection, label, far)
         self.stage.peers.append(peer)
         self.stage.transcript.add("program", peer.label, "connect")
         return peer
+
+    def _peer(self, connection: socket.socket, label: str,
+              far: tuple) -> Peer:
+        return Peer(self.stage, connection, label, far)
 
     def nobody(self) -> None:
         """No connection waits here."""
@@ -68,3 +73,21 @@ class Listener:
             return
         raise Failure("output", "the client made a connection where none "
                       "was due")
+
+
+class UnixListener(Listener):
+    """The same at an AF_UNIX address: `path`, or an abstract ``@name``."""
+
+    def __init__(self, stage: "Stage", path: str, backlog: int):
+        self.stage = stage
+        self.path = path
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stage.sockets.append(self.sock)
+        self.sock.bind(address(path))
+        if backlog >= 0:
+            self.sock.listen(backlog)
+        self.sock.setblocking(False)
+
+    def _peer(self, connection: socket.socket, label: str,
+              far: tuple) -> Peer:
+        return UnixPeer(self.stage, connection, label)

@@ -47,12 +47,20 @@ class Peer:
         self._over = False                  # closed, and seen to be gone
         self._taken = 0                     # bytes of `got` already expected
         sock.setblocking(False)
+        self.far = far[:2]      # getpeername(2) fails after an early reset
+        self._prepare()
+
+    def _prepare(self) -> None:
         # What is sent is on its way at once (Nagle's algorithm would hold it
         # back), and what comes is acknowledged at once: tcp(7).
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acknowledge()
-        self.near = sock.getsockname()[:2]
-        self.far = far[:2]      # getpeername(2) fails after an early reset
+        self.near = self.sock.getsockname()[:2]
+
+    def far_inode(self) -> int:
+        """The inode of the program's socket; 0 when it is gone."""
+        row = self.stage.diag.lookup(self.far, self.near)
+        return row.inode if row else 0
 
     # -- acts ---------------------------------------------------------------
     def send(self, data: bytes) -> None:

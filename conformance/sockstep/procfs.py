@@ -235,6 +235,10 @@ def thread_state(pid: int, tid: int) -> str:
     return text[text.rindex(")") + 2] if text else ""
 
 
+def thread_name(pid: int, tid: int) -> str:
+    return _read(f"/proc/{pid}/task/{tid}/comm").strip()
+
+
 def descriptors(pid: int) -> dict[int, str]:
     """Open descriptors and what they lead to, as readlink(2) tells."""
     found = {}

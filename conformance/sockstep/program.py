@@ -48,14 +48,16 @@ class Program:
 
     Its standard output and error go to files in `directory`, where they can
     be read at any time; it works in an empty folder of its own.  Standard
-    input is a pipe for clients and /dev/null for servers.
+    input is a pipe for clients, and for others with `typing`, else /dev/null.
     """
 
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
                  transcript: Transcript, *, label: str, role: str,
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
-                 under_valgrind: bool = False, nofile: int = 1024,
+                 under_valgrind: bool = False, watch_threads: bool = False,
+                 nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
+                 typing: bool = False,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -66,6 +68,7 @@ class Program:
         self.transcript = transcript
         self.plan = plan
         self.under_valgrind = under_valgrind
+        self.watch_threads = watch_threads  # by Helgrind, under Valgrind
         self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
         self.frozen = False
         self.ended_by_harness = False
@@ -84,7 +87,8 @@ class Program:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
         if under_valgrind:
-            command = valgrind.command(self.directory) + command
+            command = valgrind.command(self.directory,
+                                       watch_threads) + command
         limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
                   f"as={confine.MAX_ADDRESS_SPACE}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
@@ -96,7 +100,7 @@ class Program:
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],
-                stdin=subprocess.PIPE if role == "client"
+                stdin=subprocess.PIPE if typing or role == "client"
                 else subprocess.DEVNULL,
                 stdout=out, stderr=err, cwd=self.workplace, env=env)
         self.pid = self.process.pid
@@ -209,13 +213,15 @@ class Program:
         except ProcessLookupError:
             pass                            # it ended, or waits to be reaped
 
-    def freeze(self) -> None:
+    def freeze(self, alone: bool = False) -> None:
         """Stop every thread: what comes now is met all at once later.
 
-        The threads of its children too, which may be what serves a client.
+        The threads of its children too, which may be what serves a client;
+        `alone`: only those of the process that was started.
         """
         deadline = Deadline(factor=self.factor)
-        while running := self._in_states("RSDIP"):
+        while running := [pid for pid in self._in_states("RSDIP")
+                          if pid == self.pid or not alone]:
             if not self.alive():
                 return
             if deadline.expired():

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 from .contract import Target
 from .failure import Failure, Mismatch, mismatch
-from .listener import LOOPBACK, Listener
+from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
+from .datagram import DatagramPeer
 from .program import Program, told_by
+from .services import SERVICES, Service
 from .stage import Stage
 from .transcript import count, shorten
 
@@ -20,22 +23,32 @@ class Server:
     """A server under test that listens."""
 
     def __init__(self, stage: Stage, target: Target, program: Program,
-                 address: tuple[str, int]):
+                 address: tuple[str, int], path: str = ""):
         self.stage = stage
         self.target = target
         self.program = program
         self.address = address
+        self.path = path                    # its name, where it is AF_UNIX
+        self.service: Service = SERVICES[target.contract.service]
         self._peers: list[Peer] = []
 
     @classmethod
     def launch(cls, stage: Stage, target: Target, *,
                host: str | None = LOOPBACK, port: int = 0,
-               ready: bool = True, **options) -> "Server":
+               path: str = "", ready: bool = True, **options) -> "Server":
         """Start the server and wait until the kernel shows it listening.
 
-        `host` None: no -H is given.  `port` 0: the kernel chooses.  Options
-        of `Program` pass through (plan, nofile, hold ...).
+        `host` None: no -H is given.  `port` 0: the kernel chooses.  `path`:
+        the name of an AF_UNIX server.  Options of `Program` pass through
+        (plan, nofile, hold, typing ...).
         """
+        if target.contract.transport == "unix":
+            path = path or stage.unix_path()
+            program = stage.start(target.argv_unix(path), **options)
+            server = cls(stage, target, program, ("", 0), path)
+            if ready:
+                stage.wait_listening(program)
+            return server
         if port == 0 and target.port_mode == "held":
             guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,17 +66,54 @@ class Server:
                     "startup", f"the server listens on port {row.local[1]} "
                     "although -P 0 was given: it ignores the option -P")
             server.address = (host or LOOPBACK, row.local[1])
+            if target.contract.transport == "udp":
+                stage.quiet(program)        # it may still set options
         return server
 
     @property
     def port(self) -> int:
         return self.address[1]
 
-    def connect(self, **options) -> Peer:
-        """A new client of the harness's; see `Stage.connect`."""
-        peer = self.stage.connect(self.address, **options)
+    def connect(self, **options) -> Peer | DatagramPeer:
+        """A new client of the harness's; see `Stage.connect`.
+
+        For UDP a socket of its own that sends to the server.
+        """
+        transport = self.target.contract.transport
+        if transport == "unix":
+            peer = self.stage.connect_unix(self.path, **options)
+        elif transport == "udp":
+            peer = self.stage.open_datagrams(
+                options.pop("source", LOOPBACK), self.address, **options)
+        else:
+            peer = self.stage.connect(self.address, **options)
         self._peers.append(peer)
         return peer
+
+    def try_connect(self) -> Peer | None:
+        """A new TCP client; None where the server's queue has no room now."""
+        peer = self.stage.connect(self.address, or_none=True)
+        if peer:
+            self._peers.append(peer)
+        return peer
+
+    def exchange(self, seed: int = 0, peer: Peer | None = None) -> Peer:
+        """One whole exchange of the service, with a new client or `peer`."""
+        peer = peer or self.connect()
+        self.service.converse(self, peer, seed)
+        return peer
+
+    def type(self, data: bytes) -> None:
+        """What an operator types, for a server started with `typing`."""
+        self.program.type(data)
+
+    def files(self) -> dict[str, bytes]:
+        """What lies in the server's working folder, by relative path."""
+        place = self.program.workplace
+        return {name: (place / name).read_bytes()
+                for name in self.program.left_files()
+                if (place / name).is_file() and
+                not (place / name).is_symlink()}
 
     def quiet(self) -> None:
         self.stage.quiet(self.program)
@@ -161,7 +211,7 @@ class Client:
     """A client under test, and the harness's server that it talks to."""
 
     def __init__(self, stage: Stage, target: Target, program: Program,
-                 listener: Listener | None):
+                 listener: Listener | UnixListener | DatagramPeer | None):
         self.stage = stage
         self.target = target
         self.program = program
@@ -169,16 +219,24 @@ class Client:
 
     @classmethod
     def launch(cls, stage: Stage, target: Target, *,
-               listener: Listener | None = None, host: str = LOOPBACK,
-               port: int = 0, **options) -> "Client":
+               listener: Listener | UnixListener | DatagramPeer | None = None,
+               host: str = LOOPBACK, port: int = 0, path: str = "",
+               file: Path | str = "", **options) -> "Client":
         """Start the client against `listener` (a new one by default).
 
-        `port`: start it against a server there, which is not the harness's.
+        `port`, `path`: start it against a server there, which is not the
+        harness's.
+        `file`: what a client of the service "file" sends.
         """
-        if not port:
-            listener = listener or stage.listen()
-            port = listener.port
-        program = stage.start(target.argv(host, port), **options)
+        transport = target.contract.transport
+        if not (listener or port or path):
+            listener = {"tcp": stage.listen, "unix": stage.listen_unix,
+                        "udp": stage.listen_datagrams}[transport]()
+        if transport == "unix":
+            argv = target.argv_unix(path or listener.path)
+        else:
+            argv = target.argv(host, port or listener.port)
+        program = stage.start(target.argv_file(argv, file), **options)
         return cls(stage, target, program, listener)
 
     def accept(self) -> Peer:

@@ -12,12 +12,15 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Any, Callable
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _INET_DIAG_INFO = 2
+_UNIX_DIAG_NAME, _UNIX_DIAG_PEER, _UNIX_DIAG_RQLEN = 0, 2, 4
+_UNIX_SHOW = 0x1 | 0x4 | 0x10           # name, peer, lengths of the queues
 _ENOENT = 2
 
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, \
@@ -46,6 +49,22 @@ class Row:
     def __str__(self) -> str:
         host, port = self.local
         return f"{STATES[self.state]} {host}:{port}"
+
+
+@dataclass(frozen=True)
+class UnixRow:
+    """One AF_UNIX socket as the kernel sees it."""
+
+    kind: int                   # SOCK_STREAM, SOCK_DGRAM, ...
+    state: int
+    inode: int
+    name: bytes                 # its path, or NUL and its abstract name
+    peer: int                   # the inode of its other end; 0: it has none
+    receive_queue: int          # bytes; LISTEN: connections that wait
+
+    def __str__(self) -> str:
+        name = self.name.replace(b"\0", b"@", 1)
+        return f"{STATES[self.state]} {name.decode(errors='replace')}"
 
 
 def parse_tcp_info(info: bytes) -> tuple[int, int, int, int]:
@@ -89,18 +108,31 @@ def _parse(message: bytes) -> Row:
     _expires, rqueue, wqueue, _uid, inode = struct.unpack_from(
         "=IIIII", message, 52)
     received = sent = unsent = unacked = 0
-    offset = 72
-    while offset + 4 <= len(message):
-        length, kind = struct.unpack_from("=HH", message, offset)
-        if length < 4:
-            break
+    for kind, value in _attributes(message, 72):
         if kind == _INET_DIAG_INFO:
-            received, sent, unsent, unacked = parse_tcp_info(
-                message[offset + 4:offset + length])
-        offset += (length + 3) & ~3
+            received, sent, unsent, unacked = parse_tcp_info(value)
     return Row(family, state, (local, local_port), (remote, remote_port),
                inode, rqueue, wqueue, received, sent, unsent,
                unacked)
+
+
+def _attributes(message: bytes, offset: int):
+    """(kind, value) of each netlink attribute from `offset` on."""
+    while offset + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if length < 4:
+            return
+        yield kind, message[offset + 4:offset + length]
+        offset += (length + 3) & ~3
+
+
+def _parse_unix(message: bytes) -> UnixRow:
+    _family, kind, state, _pad, inode = struct.unpack_from("=BBBBI", message)
+    found = dict(_attributes(message, 16))
+    number = {name: struct.unpack_from("=I", found.get(name, bytes(4)))[0]
+              for name in (_UNIX_DIAG_PEER, _UNIX_DIAG_RQLEN)}
+    return UnixRow(kind, state, inode, found.get(_UNIX_DIAG_NAME, b""),
+                   number[_UNIX_DIAG_PEER], number[_UNIX_DIAG_RQLEN])
 
 
 class SockDiag:
@@ -117,10 +149,15 @@ class SockDiag:
         self._socket.close()
 
     def _ask(self, family: int, states: int, flags: int, ident: bytes,
-             extension: int) -> list[Row]:
+             extension: int, protocol: int = socket.IPPROTO_TCP
+             ) -> list[Row]:
+        return self._question(
+            struct.pack("=BBBBI", family, protocol, extension, 0, states)
+            + ident, flags, _parse)
+
+    def _question(self, request: bytes, flags: int,
+                  parse: Callable[[bytes], Any]) -> list:
         self._sequence += 1
-        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, extension,
-                              0, states) + ident
         header = struct.pack("=IHHII", 16 + len(request),
                              _SOCK_DIAG_BY_FAMILY, flags, self._sequence, 0)
         self._socket.send(header + request)
@@ -142,7 +179,7 @@ class SockDiag:
                     if error == _ENOENT:
                         return []
                     raise OSError(error, "sock_diag: " + os.strerror(error))
-                rows.append(_parse(body))
+                rows.append(parse(body))
                 if not flags & _NLM_F_DUMP:
                     return rows
 
@@ -153,6 +190,29 @@ class SockDiag:
             rows += self._ask(family, 1 << LISTEN,
                               _NLM_F_REQUEST | _NLM_F_DUMP, bytes(48), 0)
         return rows
+
+    def datagram_sockets(self) -> list[Row]:
+        """All UDP sockets of this network name space that are bound."""
+        rows = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            rows += self._ask(family, 0xfff, _NLM_F_REQUEST | _NLM_F_DUMP,
+                              bytes(48), 0, socket.IPPROTO_UDP)
+        return rows
+
+    def unix(self, inode: int) -> UnixRow | None:
+        """The AF_UNIX socket with that inode; None when there is none."""
+        rows = self._unix(inode, _NLM_F_REQUEST)
+        return rows[0] if rows else None
+
+    def unix_listeners(self) -> list[UnixRow]:
+        """All listening AF_UNIX sockets of this network name space."""
+        return [row for row in self._unix(0, _NLM_F_REQUEST | _NLM_F_DUMP)
+                if row.state == LISTEN]
+
+    def _unix(self, inode: int, flags: int) -> list[UnixRow]:
+        request = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 0xfff, inode,
+                              _UNIX_SHOW, 0xffffffff, 0xffffffff)
+        return self._question(request, flags, _parse_unix)
 
     def everything(self) -> list[Row]:
         """Every TCP socket of this network name space, in any state."""

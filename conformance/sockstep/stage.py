@@ -9,6 +9,7 @@ that has a timer running is given until the deadline.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import select
@@ -21,13 +22,15 @@ from typing import Callable
 
 from . import closing, confine, procfs, sockdiag
 from .contract import Target
+from .datagram import DatagramPeer, Flush
 from .deadline import SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, mismatch
-from .listener import Listener
+from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
 from .procfs import Wait
 from .program import Ending, Program, Tools, told_by, waits_of
 from .transcript import Transcript, count
+from .unix import UnixPeer, address as unix_address
 
 #: The documents' own programs, in Python.
 PEERS = Path(__file__).parent.parent / "peers"
@@ -52,11 +55,12 @@ class Stage:
         self.transcript = Transcript()
         self.programs: list[Program] = []
         self.assistants: list[Program] = []
-        self.peers: list[Peer] = []
+        self.peers: list[Peer | DatagramPeer] = []
         self.sockets: list[socket.socket] = []
         self.findings: list[str] = []       # Valgrind's
         self.flood_limit = 64 << 20
         self._count = 0
+        self._flush: Flush | None = None    # where datagrams are sent
         directory.mkdir(parents=True)
         if task_limit:
             task_limit.reset()
@@ -95,12 +99,21 @@ class Stage:
         self.assistants.append(program)
         return program
 
-    def wait_listening(self, program: Program) -> sockdiag.Row:
-        """The program's listening socket, once the kernel shows one."""
-        def listening() -> sockdiag.Row | None:
+    def wait_listening(self, program: Program,
+                       transport: str = "") -> sockdiag.Row | sockdiag.UnixRow:
+        """The program's listening socket, once the kernel shows one.
+
+        For UDP, which knows no listening, its bound socket.  `transport`:
+        another one than the contract's.
+        """
+        rows = {"tcp": self.diag.listeners, "unix": self.diag.unix_listeners,
+                "udp": self.diag.datagram_sockets}[
+                    transport or self.contract.transport]
+
+        def listening() -> sockdiag.Row | sockdiag.UnixRow | None:
             inodes = program.socket_inodes()
-            return next((row for row in self.diag.listeners()
-                         if row.inode in inodes), None) if inodes else None
+            return next((row for row in rows() if row.inode in inodes),
+                        None) if inodes else None
 
         try:
             return self.wait(listening, None, "", program=program)
@@ -126,18 +139,23 @@ class Stage:
         waits = program.waits()
         where = f" it waits in {self.describe(program, waits)}" if waits \
             else ""
-        return Failure("startup", "the server never listens on a TCP port:"
+        place = {"tcp": "listens on a TCP port", "udp": "binds a UDP socket",
+                 "unix": "listens on an AF_UNIX socket"}[
+                     self.contract.transport]
+        return Failure("startup", f"the server never {place}:"
                        f"{where or ' it is busy with something else'}",
                        detail)
 
     def connect(self, address: tuple[str, int], receive_buffer: int = 0,
-                send_buffer: int = 0, source: str = "") -> Peer:
+                send_buffer: int = 0, source: str = "",
+                or_none: bool = False) -> Peer | None:
         """A connection of the harness to `address`.
 
         `receive_buffer` (bytes, before connect) makes a peer that soon takes
         no more, with the segments of an Ethernet (for the large ones of the
         loopback the kernel grants megabytes of send buffer); `send_buffer`
         one that soon has to wait; `source` is the local address to come from.
+        `or_none`: None where the listening socket's queue has no room now.
         """
         label = f"client {len(self.peers) + 1}"
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -167,6 +185,9 @@ class Stage:
 
         deadline = Deadline(factor=self.factor())
         while not connected():
+            if or_none:
+                sock.close()
+                return None
             if deadline.expired():
                 raise Failure("refused", "the connection was not taken: the "
                               "queue of the listening socket is full, or "
@@ -179,6 +200,56 @@ class Stage:
         peer = Peer(self, sock, label, address)
         self.peers.append(peer)
         return peer
+
+    def connect_unix(self, path: str) -> Peer:
+        """A connection of the harness to an AF_UNIX server at `path`."""
+        label = f"client {len(self.peers) + 1}"
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sockets.append(sock)
+        sock.setblocking(False)
+        self.transcript.add("harness", label, "connect", note=f"to {path}")
+        deadline = Deadline(factor=self.factor())
+        pause = 0.0
+        while error := sock.connect_ex(unix_address(path)):
+            # unix(7) has no queue of half-open connections: EAGAIN says that
+            # the listening socket's is full, for the moment.
+            if error != errno.EAGAIN or deadline.expired():
+                raise Failure("refused",
+                              f"connect failed: {os.strerror(error)}")
+            self._pace(self.subject, None, 0, pause)
+            pause = min(0.005, pause * 2 + 0.0001)
+        peer = UnixPeer(self, sock, label)
+        self.peers.append(peer)
+        return peer
+
+    def open_datagrams(self, host: str, far: tuple | None,
+                       label: str = "") -> DatagramPeer:
+        """A UDP socket of the harness, bound to a free port of `host`."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sockets.append(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.bind((host, 0))
+        if self._flush is None:
+            self._flush = Flush()
+        peer = DatagramPeer(self, sock, label or
+                            f"client {len(self.peers) + 1}", far)
+        self.peers.append(peer)
+        return peer
+
+    def listen_datagrams(self, host: str = LOOPBACK) -> DatagramPeer:
+        """A UDP server of the harness's own, for a client under test."""
+        return self.open_datagrams(host, None, "server")
+
+    def listen_unix(self, path: str = "", backlog: int = 8) -> UnixListener:
+        """An AF_UNIX server of the harness's own."""
+        return UnixListener(self, path or self.unix_path(), backlog)
+
+    def unix_path(self, name: str = "socket") -> str:
+        """A path for a socket, outside of the programs' own folders."""
+        folder = self.directory / "names"
+        folder.mkdir(exist_ok=True)
+        return str(folder / name)
 
     def listen(self, backlog: int = 8, **sizes: int) -> Listener:
         """A server of the harness's own, for a client under test.
@@ -195,6 +266,8 @@ class Stage:
 
     def settled(self) -> bool:
         """Whether nothing is under way on any connection."""
+        if self._flush:
+            self._flush()
         return all(peer.settled() for peer in self.peers) and \
             all(self._assistant_rests(program) for program in self.assistants)
 
@@ -423,12 +496,14 @@ class Stage:
                     2: "standard error"}.get(wait.fd, target)
         inode = int(target[8:-1])
         for peer in self.peers:
-            row = self.diag.lookup(peer.far, peer.near)
-            if row and row.inode == inode:
+            if isinstance(peer, Peer) and peer.far_inode() == inode:
                 the = "the " if peer.label.startswith("server") else ""
                 return f"the connection with {the}{peer.label}"
-        if any(row.inode == inode for row in self.diag.listeners()):
+        if any(row.inode == inode for row in self.diag.listeners()
+               + self.diag.unix_listeners()):
             return "the listening socket"
+        if any(row.inode == inode for row in self.diag.datagram_sockets()):
+            return "its UDP socket"
         return "a socket"
 
     def crash_of(self, program: Program | None) -> str:
@@ -583,6 +658,8 @@ class Stage:
                             self.task_limit)
             confine.reap_adopted()
         self.diag.close()
+        if self._flush:
+            self._flush.close()
         shutil.rmtree(self.directory, ignore_errors=False)
 
 

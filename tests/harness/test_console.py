@@ -26,7 +26,8 @@ CASE = Case(
     "A server sends the whole of each reply, also where send(2) takes only a "
     "part of it, as it may do at any time.", "", "send(2), RETURN VALUE",
     ("send() tells how many bytes it took.", "Send the rest."), "", (13,),
-    ("echo",), ("many",), ("in-turn",), False, False, False)
+    ("echo",), ("tcp",), ("many",), ("in-turn",), False, False, False,
+    False)
 TARGET = Target("03-repeating-echo", "server", "server-2-in-turn", ["/x"],
                 IN_TURN, repeat="LESSON=03 ROLE=server STEP=2")
 

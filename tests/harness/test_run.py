@@ -23,8 +23,8 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads(
     (ROOT / "docs/results.schema.json").read_text()))
 
 ENTRY = Case("tiny/one", "server", "MUST", 2, "G", "It is so.", "", "S",
-             ("First.", "Second."), "", (), ("echo",), ("many",),
-             ("in-turn",), False, False, False)
+             ("First.", "Second."), "", (), ("echo",), ("tcp",), ("many",),
+             ("in-turn",), False, False, False, False)
 
 
 def target(**more):

@@ -48,7 +48,7 @@ def test_unknown_lessons(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "due"), [
-    (None, ("server", "client")), ("client", ("client",)),
+    (None, ("server", "client", "resolve")), ("client", ("client",)),
     ("client server", ("client", "server"))])
 def test_roles(text: str | None, due: tuple) -> None:
     assert selection.role(text) == due

@@ -1,0 +1,140 @@
+"""What a whole exchange of a client with a server is, for each service.
+
+Cases that ask the same of every server, such as those about ports, turns and
+leaks, have their conversations from here.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .data import pattern
+
+if TYPE_CHECKING:
+    from .peer import Peer
+    from .roles import Server
+
+GREETING = b"Thank you for connecting"
+NAME_OK = b"[+] server : filename query ok"
+SIZE_OK = b"[+] server : filesize query ok"
+FILE_OK = b"[+] server : finished transferring file"
+
+
+class Service:
+    """A request of one line, and its reply on the same connection."""
+
+    #: What a client sends that breaks off in the middle of its request.
+    partial = b"half a line"
+
+    def request(self, size: int, seed: int = 0) -> bytes:
+        """A whole request of `size` bytes, its newline included."""
+        return pattern(size - 1, seed) + b"\n"
+
+    def reply(self, request: bytes) -> bytes:
+        return request
+
+    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
+        """One whole exchange on a connection that is there."""
+        request = self.request(40 + seed % 20, seed)
+        peer.send(request)
+        peer.expect(self.reply(request))
+
+    def right_beginning(self, came: bytes, seed: int = 0) -> bool:
+        """Whether `came` may be a part of what is due in an exchange."""
+        return self.whole(seed).startswith(came)
+
+    def whole(self, seed: int = 0) -> bytes:
+        """All that is due in an exchange of that seed."""
+        return self.reply(self.request(40 + seed % 20, seed))
+
+    def ask(self, peer: "Peer", seed: int = 0) -> None:
+        """Send all that the client of an exchange sends, wait for nothing."""
+        peer.send(self.request(40 + seed % 20, seed))
+        peer.half_close()
+
+
+class Echo(Service):
+    """Every byte comes back."""
+
+
+class Uppercase(Service):
+    """The line comes back in upper case, and the connection ends."""
+
+    def reply(self, request: bytes) -> bytes:
+        return request.upper()              # the requests made here are ASCII
+
+
+class Greeting(Service):
+    """The server speaks first, says all, and closes."""
+
+    partial = b""
+
+    def request(self, size: int, seed: int = 0) -> bytes:
+        return b""
+
+    def reply(self, request: bytes) -> bytes:
+        return GREETING
+
+    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
+        peer.expect(GREETING)
+
+    def ask(self, peer: "Peer", seed: int = 0) -> None:
+        """It is not asked."""
+
+
+class File(Service):
+    """An upload: name, size and data, each answered by a line."""
+
+    partial = b"half a name"
+
+    def request(self, size: int, seed: int = 0) -> bytes:
+        """The content of the file."""
+        return pattern(size, seed)
+
+    def reply(self, request: bytes) -> bytes:
+        return NAME_OK + SIZE_OK + FILE_OK
+
+    def name(self, seed: int = 0) -> bytes:
+        return b"upload-%d.bin" % seed
+
+    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
+        content = self.request(40 + seed % 20, seed)
+        peer.send(self.name(seed))
+        peer.expect(NAME_OK)
+        peer.send(b"%d" % len(content))
+        peer.expect(SIZE_OK)
+        peer.send(content)
+        peer.half_close()       # the document's client ends its data so
+        peer.expect(FILE_OK)
+
+    def ask(self, peer: "Peer", seed: int = 0) -> None:
+        """Only the name: the rest must wait for an answer."""
+        peer.send(self.name(seed))
+
+
+class Broadcast(Service):
+    """What one client sends goes to another."""
+
+    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
+        """A line of another client comes to `peer`.
+
+        Both are known to the server once it rests.
+        """
+        other = server.connect()
+        server.quiet()
+        line = self.request(40 + seed % 20, seed)
+        other.send(line)
+        peer.expect(line)
+        other.close()
+        server.quiet()
+
+    def whole(self, seed: int = 0) -> bytes:
+        return b""                          # there is nobody else
+
+    def ask(self, peer: "Peer", seed: int = 0) -> None:
+        peer.send(self.request(40 + seed % 20, seed))
+        peer.half_close()
+
+
+SERVICES: dict[str, Service] = {
+    "greeting": Greeting(), "echo": Echo(), "uppercase": Uppercase(),
+    "file": File(), "broadcast": Broadcast()}
