@@ -10,10 +10,13 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ## Variables of check, explain, diff and soak:
 ##   LESSON=03        lessons, by number or name, or a list: "02 03"
 ##   ROLE=server      server or client
-##   STEP=2           steps, by number or name, or a list
+##   STEP=2           steps, by number or name, or a list; last: the last ones
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
+##   VARIANT=address  build the steps in another way: with AddressSanitizer and
+##                    UndefinedBehaviorSanitizer, with ThreadSanitizer (thread),
+##                    or against another C library (musl)
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff
@@ -32,7 +35,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # These reach the runner through the environment, so that no shell ever reads
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
-OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS JOBS OUT A B N LOAD
+OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS VARIANT JOBS OUT A B N \
+           LOAD
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -99,8 +103,8 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
          --rootdir=. --confcutdir=.
 
 # ---------------------------------------------------------------- commands
-.PHONY: help setup build build-tests check test unit harness prove explain \
-        diff soak requirements format format-check analyze clean FORCE
+.PHONY: help setup build build-tests check test unit harness prove variants \
+        explain diff soak requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
 # set-up may install the compiler that the build needs.
@@ -111,9 +115,10 @@ check: ## Build the programs and judge them: the main command
 	@$(SOCKSTEP) check $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
+	    $(call option,variant,VARIANT) \
 	    $(call option,jobs,JOBS) $(call option,out,OUT)
 
-part = @printf '\n== make test, part %s of 6: %s\n' $1 $2
+part = @printf '\n== make test, part %s of 7: %s\n' $1 $2
 
 test: ## Prove the kit itself, then check; CI runs this
 	$(call part,1,'set-up')
@@ -126,9 +131,11 @@ test: ## Prove the kit itself, then check; CI runs this
 	@$(MAKE) harness
 	$(call part,5,'mutants and null and foreign programs')
 	@$(MAKE) prove
-	$(call part,6,'every lesson')
+	$(call part,6,'robust programs with sanitizers and against musl')
+	@$(MAKE) variants
+	$(call part,7,'every lesson')
 	@$(MAKE) WERROR=yes check
-	@printf '\n== make test: all 6 parts passed\n'
+	@printf '\n== make test: all 7 parts passed\n'
 
 explain: ## What a case asks for, why, and how to see it: CASE=
 	@$(SETUP) check
@@ -185,6 +192,23 @@ harness: build ## The tests of the runner's own parts
 
 prove: ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove
+
+# The compilers and the variants that the last steps are checked with; what is
+# not installed is left out, and said.
+VARIANTS := gcc:address gcc:thread clang:address clang:thread musl-gcc:musl
+
+variants: build ## The last steps with sanitizers, and against musl
+	@for each in $(VARIANTS); do \
+	    cc=$${each%:*}; variant=$${each#*:}; \
+	    if ! command -v "$$cc" >/dev/null; then \
+	        echo "make variants: $$cc is not installed: no $$variant by it"; \
+	        continue; \
+	    fi; \
+	    printf '\n  %s, %s\n' "$$cc" "$$variant"; \
+	    CC="$$cc" $(SOCKSTEP) check --step last --variant "$$variant" \
+	        $(call option,lesson,LESSON) --out build/report-variants \
+	        || exit 1; \
+	done
 
 format: ## Lay out the C files by .clang-format
 	@$(SETUP) format

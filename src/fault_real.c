@@ -4,6 +4,7 @@
 #include "fault_real.h"
 
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <string.h>
 
 struct fault_real fault_real;
@@ -39,12 +40,27 @@ static const struct {
     SLOT(aligned_alloc), SLOT(posix_memalign),
 };
 
+/* What only some C libraries have: musl knows neither _FORTIFY_SOURCE nor
+ * closefrom(3). A program can't call what its library does not have. */
+static bool may_be_missing(const char *name)
+{
+    static const char *const names[] = {"close_range", "closefrom",
+                                        "epoll_pwait2"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return strncmp(name, "__", 2) == 0;
+}
+
 const char *fault_real_load(void)
 {
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
         void *symbol = dlsym(RTLD_NEXT, functions[i].name);
 
-        if (symbol == NULL) {
+        if (symbol == NULL && !may_be_missing(functions[i].name)) {
             return functions[i].name;
         }
         /* ISO C has no conversion from void * to a function's address. */

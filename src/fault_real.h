@@ -72,7 +72,8 @@ struct fault_real {
 
 extern struct fault_real fault_real;
 
-/* Finds them all. It may be called again; dlsym(3) may allocate while it runs.
+/* Finds them all; those that only some C libraries have stay NULL where this
+ * one lacks them. It may be called again; dlsym(3) may allocate while it runs.
  * Result: NULL, or the name of a function that this C library does not have.
  */
 const char *fault_real_load(void);

@@ -18,10 +18,12 @@ One job a module:
 `data`                  bytes to send
 `transcript`            what happened, in order, and how to show it
 `sockdiag`, `procfs`    the kernel's own tables
+`tools`                 where the kit's own binaries are
 `deadline`              every time limit
 `failure`               the different ways to go wrong
 `faults`                plans and call logs of the fault preload
 `valgrind`              Valgrind's findings
+`variants`              steps built with sanitizers, and against musl
 `confine`               limits that keep a program from harming the machine
 `results`               the one result model, written as it grows
 `console`               what a terminal shows

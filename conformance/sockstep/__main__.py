@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import check, confine, difference, explain, procfs, prove, selection, \
-    soak
+from . import check, confine, difference, explain, procfs, prove, \
+    selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -29,6 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(f"--{name}")
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")

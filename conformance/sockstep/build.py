@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,22 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC") or "cc")
 
 
+#: The libraries that a program may ask for, in a line of its head comment
+#: such as ` * Links: -luring`.
+LIBRARIES = ("-luring", "-lunistring", "-lm", "-lrt")
+_LINKS = re.compile(r"^ \* Links: (.*)$", re.MULTILINE)
+
+
+def libraries(source: Path) -> list[str]:
+    """What the program's head comment says it is linked with.
+
+    Only what the kit knows: the words may be a stranger's.
+    """
+    found = _LINKS.search(source.read_text(errors="replace"))
+    return [word for word in (found[1].split() if found else [])
+            if word in LIBRARIES]
+
+
 def compile_program(sources: list[Path], output: Path, root: Path,
                     warnings: bool = True,
                     limit: confine.TaskLimit | None = None) -> str:
@@ -41,7 +58,9 @@ def compile_program(sources: list[Path], output: Path, root: Path,
              or not flag.startswith("-W")] + ([] if warnings else ["-w"])
     return run([*compiler(), *flags, f"-I{root / 'src'}", "-o", str(output),
                 *(source.name for source in sources),
-                str(root / "build/src/libsockstep.a")], folder, limit)
+                str(root / "build/src/libsockstep.a"),
+                *(word for source in sources for word in libraries(source))],
+               folder, limit)
 
 
 class BuildError(RuntimeError):

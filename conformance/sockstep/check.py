@@ -9,18 +9,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import procfs, run, selection, submission
+from . import build, procfs, run, selection, submission, variants
 from .case import load_cases
 from .console import Console
-from .contract import Lesson, load_lessons, step_target
+from .contract import Lesson, Target, load_lessons, step_target
 from .page import write_page
-from .program import Tools
 from .results import Results, environment
+from .tools import tools
 from .transcript import count
-
-
-def tools(root: Path) -> Tools:
-    return Tools(root / "build/src/launch", root / "build/src/fault_preload.so")
 
 
 def main(root: Path, arguments: argparse.Namespace) -> int:
@@ -36,19 +32,38 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="submission.",
                                      dir=root / "build") as scratch:
         if arguments.submission:
-            if arguments.step:
-                raise selection.NoMatch("STEP= chooses among the steps of "
-                                        "the kit; a submission has none")
+            if arguments.step or arguments.variant:
+                raise selection.NoMatch("STEP= and VARIANT= are for the "
+                                        "steps of the kit; a submission has "
+                                        "none")
             targets = submission.targets(
                 root, Path(arguments.submission), all_lessons,
                 chosen if arguments.lesson else [], roles, Path(scratch))
         else:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
+            if arguments.variant:
+                targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes")
+        if arguments.variant:
+            plan.tools = variants.tools(arguments.variant, root, plan.tools)
         return judge(plan, cases, all_lessons, root, arguments)
+
+
+def _variants(targets: list[Target], root: Path,
+              arguments: argparse.Namespace) -> list[Target]:
+    """The steps built in that way, as far as they can be."""
+    kind = arguments.variant
+    able = [target for target in targets
+            if variants.can_be(target, kind, root)]
+    if left := [target.key for target in targets if target not in able]:
+        print(f"sockstep: not with {kind}, since they need libraries beyond "
+              f"libc: {', '.join(left)}", file=sys.stderr)
+    return build.in_parallel(
+        [lambda target=target: variants.made(target, kind, root)
+         for target in able], arguments.jobs or 1)
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
@@ -139,6 +154,8 @@ def _command(arguments: argparse.Namespace) -> str:
             words.append(f"{name.upper()}={shlex.quote(value)}")
     if arguments.leaks == "no":
         words.append("LEAKS=no")
+    if getattr(arguments, "variant", None):
+        words.append(f"VARIANT={arguments.variant}")
     return " ".join(words)
 
 

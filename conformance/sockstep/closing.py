@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import faults, procfs, valgrind
+from . import faults, procfs, valgrind, variants
 from .deadline import LEFT_SECONDS, Deadline
 from .failure import Failure, HarnessError
 from .program import Program, told_by, waits_of
@@ -42,6 +42,8 @@ def ask(stage: "Stage") -> None:
     for program in stage.programs:
         if program.under_valgrind:
             _ask_valgrind(stage, program)
+        if stage.target.variant:
+            _ask_sanitizer(stage, program)
         if program.plan:
             _ask_faults(program)
 
@@ -135,6 +137,16 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
     raise Failure("race" if program.watch_threads else
                   "leak" if first.is_leak else "memory",
                   f"Valgrind: {first}", stage.findings[0])
+
+
+def _ask_sanitizer(stage: "Stage", program: Program) -> None:
+    found = variants.findings(program.directory,
+                              program.stderr.decode(errors="replace"))
+    if found:
+        line, report = found[0]
+        stage.findings += [text for _line, text in found]
+        raise Failure("leak" if "LeakSanitizer" in report else "memory",
+                      f"{line}", report)
 
 
 def _ask_faults(program: Program) -> None:

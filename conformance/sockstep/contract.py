@@ -106,6 +106,7 @@ class Target:
     repeat: str = ""            # the words of `make check` that choose it
     says: str = ""              # a mutant: what its failure must say
     memory: str = "own"         # or "managed", by an interpreter or a runtime
+    variant: str = ""           # a key of variants.FLAGS, if it is built so
 
     @property
     def has_options(self) -> bool:

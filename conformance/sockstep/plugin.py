@@ -117,7 +117,7 @@ def stage(request: pytest.FixtureRequest, target: Target):
     entry = request.function.case
     worker: _Worker = config.sockstep_worker
     made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
-                 under_valgrind=entry.valgrind,
+                 under_valgrind=entry.valgrind and not target.variant,
                  task_limit=worker.task_limit)
     request.node.stash[_stage_key] = made
     yield made

@@ -10,24 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import confine, faults, procfs, valgrind
+from . import confine, faults, procfs, valgrind, variants
 from .deadline import VALGRIND_FACTOR, Deadline
 from .failure import HarnessError
 from .procfs import Wait
+from .tools import Tools
 from .transcript import Transcript
 
 #: Bytes of standard output and error that are looked at.
 OUTPUT_BYTES = 1 << 20
 #: Bytes of the log of calls that mean a spin, well below its file's limit.
 MAX_LOG_BYTES = confine.MAX_FILE_BYTES // 4
-
-
-@dataclass(frozen=True)
-class Tools:
-    """Where the kit's own binaries are."""
-
-    launch: Path
-    preload: Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class Program:
                  under_valgrind: bool = False, watch_threads: bool = False,
                  nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
-                 typing: bool = False,
+                 typing: bool = False, variant: str = "",
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -69,7 +62,8 @@ class Program:
         self.plan = plan
         self.under_valgrind = under_valgrind
         self.watch_threads = watch_threads  # by Helgrind, under Valgrind
-        self.factor = VALGRIND_FACTOR if under_valgrind else 1.0
+        self.factor = VALGRIND_FACTOR if under_valgrind else \
+            variants.FACTOR if variant in variants.SANITIZERS else 1.0
         self.frozen = False
         self.ended_by_harness = False
         self.may_end = False                # the case asks how it ends
@@ -83,6 +77,8 @@ class Program:
                "HOME": str(self.workplace), "TMPDIR": str(self.workplace),
                "LANG": "C.UTF-8", "TZ": "UTC"}
         env.update(environment or {})
+        if variant in variants.SANITIZERS:
+            env.update(variants.environment(self.directory))
         if plan:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
@@ -90,8 +86,9 @@ class Program:
             command = valgrind.command(self.directory,
                                        watch_threads) + command
         limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
-                  f"as={confine.MAX_ADDRESS_SPACE}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
+        if variant not in variants.SANITIZERS:                   # it maps terabytes as its shadow
+            limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
         if task_limit:
             limits += task_limit.launch_words()
         if hold:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from . import build, manifest, run, selection
 from .case import load_cases
-from .check import tools
 from .console import Console
 from .contract import Lesson, Target, load_lessons
 from .mutants import Mutant, load_mutants
+from .tools import tools
 from .transcript import count
 
 PARTS = ("mutants", "null", "foreign")

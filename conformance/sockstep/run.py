@@ -21,7 +21,7 @@ from . import confine, procfs
 from .case import Case, applies
 from .contract import Contract, Target
 from .failure import Failure
-from .program import Tools
+from .tools import Tools
 
 PLAN_VARIABLE = "SOCKSTEP_RUN"
 CASES = Path(__file__).parent.parent / "cases"

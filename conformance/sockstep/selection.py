@@ -56,13 +56,20 @@ def role(text: str | None) -> tuple[str, ...]:
 
 def steps(chosen: list[Lesson], roles: tuple[str, ...],
           text: str | None) -> list[Step]:
-    """Steps of these lessons and roles, by number, name or file."""
+    """Steps of these lessons and roles, by number, name or file.
+
+    The word "last" chooses the last step of each role.
+    """
     every = [step for lesson in chosen for each in roles
              for step in lesson.steps.get(each, ())]
     asked = words(text)
     matched = {word: [step for step in every if word in (
         str(step.number), step.name, f"{step.number}-{step.name}",
         step.program, step.source.name)] for word in asked}
+    if "last" in matched:
+        matched["last"] = [steps[-1] for lesson in chosen
+                           for each in roles
+                           if (steps := lesson.steps.get(each))]
     for word, found in matched.items():
         if not found:
             raise _no_match("step", word, list(dict.fromkeys(

@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import check, run, selection
+from . import run, selection
 from .case import load_cases
 from .console import Console
 from .contract import load_lessons, step_target
+from .tools import tools
 from .transcript import count
 
 
@@ -28,7 +29,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     plan = run.Plan([step_target(step, root) for step in chosen],
                     selection.cases(cases, arguments.case),
                     {lesson.name: lesson.contract for lesson in lessons},
-                    check.tools(root), arguments.leaks == "yes")
+                    tools(root), arguments.leaks == "yes")
     console = Console()
     busy = _burners(arguments.load)
     try:

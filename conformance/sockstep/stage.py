@@ -28,7 +28,8 @@ from .failure import Failure, HarnessError, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
 from .procfs import Wait
-from .program import Ending, Program, Tools, told_by, waits_of
+from .program import Ending, Program, told_by, waits_of
+from .tools import Tools
 from .transcript import Transcript, count
 from .unix import UnixPeer, address as unix_address
 
@@ -76,6 +77,7 @@ class Stage:
         self._count += 1
         label = self.role if self._count == 1 else f"{self.role} {self._count}"
         options.setdefault("under_valgrind", self.under_valgrind)
+        options.setdefault("variant", self.target.variant)
         program = Program(argv, self.directory / f"run{self._count}", self.tools,
                           self.transcript, label=label, role=self.role,
                           task_limit=self.task_limit, **options)
@@ -560,13 +562,15 @@ class Stage:
                          program: Program | None = None) -> None:
         """Standard error has a line ``program: what: why``.
 
-        If `reasons` are given (texts as of strerror(3)), one must be in it.
+        If `reasons` are given (texts as of strerror(3)), one must be in it,
+        in the words of this C library or of musl.
         """
         program = program or self.subject
         text = program.stderr.decode(errors="replace").strip()
         lines = [line for line in text.splitlines() if _COMPLAINT.match(line)]
         if not lines or reasons and not any(
-                reason in line for line in lines for reason in reasons):
+                word in line for line in lines for reason in reasons
+                for word in (reason, _IN_MUSL.get(reason, reason))):
             reason = " or ".join(f'"{reason}"' for reason in reasons[:2])
             raise Failure(
                 "output", f"the {program.label} must say on standard error "
@@ -685,6 +689,21 @@ def _endless_calls(program: Program) -> Failure:
                    f"such as {last[-1].text}",
                    "the last calls:\n" + "\n".join(map(str, last)))
 
+
+#: What musl's strerror(3) and gai_strerror(3) say in place of glibc's words.
+_IN_MUSL = {
+    "Address already in use": "Address in use",
+    "Cannot assign requested address": "Address not available",
+    "Too many open files": "No file descriptors available",
+    "Network is unreachable": "Network unreachable",
+    "No route to host": "Host is unreachable",
+    "Connection timed out": "Operation timed out",
+    "Cannot allocate memory": "Out of memory",
+    "Name or service not known": "Name does not resolve",
+    "No address associated with hostname": "Name has no usable address",
+    "Temporary failure in name resolution": "Try again",
+    "Non-recoverable failure in name resolution": "Non-recoverable error",
+}
 
 _SIGNALS = {
     signal.SIGSEGV: "it used memory that is not its own",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sockstep import procfs
-from sockstep.program import Tools
+from sockstep.tools import Tools
 
 from workshop import ROOT, Project, Workshop
 

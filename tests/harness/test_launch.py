@@ -11,7 +11,8 @@ import pytest
 
 from sockstep import confine, procfs
 from sockstep.failure import HarnessError
-from sockstep.program import Program, Tools
+from sockstep.program import Program
+from sockstep.tools import Tools
 from sockstep.roles import Server
 from sockstep.transcript import Transcript
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sockstep
 from sockstep.contract import Contract, Target
-from sockstep.program import Tools
+from sockstep.tools import Tools
 from sockstep.stage import Stage
 
 ROOT = Path(__file__).parents[2]
