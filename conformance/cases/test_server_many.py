@@ -3,7 +3,7 @@ import signal
 
 from sockstep import procfs
 from sockstep.case import SHOULD, case
-from sockstep.crowd import fill, talk
+from sockstep.crowd import fill, gather, talk
 from sockstep.data import line, pattern
 from sockstep.failure import Failure, mismatch
 from sockstep.transcript import count, shorten
@@ -33,6 +33,17 @@ def stalled(server):
     """
     peer = server.connect(receive_buffer=4096, send_buffer=1 << 16)
     return peer, peer.push(TOO_MUCH)
+
+
+def just_stalled(server):
+    """As `stalled`, but hardly more was sent than the server has read."""
+    peer = server.connect(receive_buffer=8192)
+    for offset in range(0, len(TOO_MUCH), 16384):
+        peer.send(TOO_MUCH[offset:offset + 16384])
+        server.expect_alive("a client that sends and does not read")
+        if peer.taken() < peer.sent:
+            break
+    return peer
 
 
 # -- nobody waits for another -----------------------------------------------------
@@ -115,7 +126,7 @@ def test_hundred(server):
     A limit protects the machine, yet it must leave room for those for whom
     the server is there.
     """
-    peers = [server.connect() for _ in range(HUNDRED)]
+    peers = gather(server, HUNDRED)
     server.quiet()
     for number, peer in enumerate(peers):
         server.exchange(number, peer)
@@ -204,7 +215,7 @@ def test_burst_of_clients(server):
     for _ in range(4):
         server.quiet()
         server.freeze()
-        peers = [server.connect() for _ in range(5)]
+        peers = gather(server, 5)
         for seed, peer in enumerate(peers):
             peer.send(line(50, seed))
         server.thaw()
@@ -348,7 +359,7 @@ def test_waves(server):
     not who is there, serves well at first and then nobody any more.
     """
     for wave in range(5):
-        peers = [server.connect() for _ in range(90)]
+        peers = gather(server, 90)
         requests = {peer: line(60, seed) for seed, peer in enumerate(peers)}
         talk(server, requests)
         for peer, request in requests.items():
@@ -506,11 +517,13 @@ def test_thousand(launch_server):
     some have left.
     """
     server = launch_server(nofile=CROWD_DESCRIPTORS)
-    silent = [server.connect() for _ in range(20)]
-    slow = {server.connect(receive_buffer=4096): pattern(200_000, seed)
-            for seed in range(10)}
-    for peer, stream in slow.items():
-        peer.send(stream[:100_000])         # and does not read
+    silent = gather(server, 20)
+    slow = {}
+    for seed in range(10):
+        server.quiet()                      # there is room in the queue
+        peer = server.connect(receive_buffer=4096)
+        slow[peer] = pattern(200_000, seed)
+        peer.send(slow[peer][:100_000])     # and does not read
     served = 0
     while served < 970:
         peers = fill(server, 970 - served)
@@ -571,11 +584,13 @@ def test_creation_failed(launch_server):
     second.send(b"who serves me?\n")
     server.expect_alive("a thread or process that could not be made")
     server.exchange(2, first)
+    third = server.exchange(3)
+    for peer in (first, third):
+        peer.close()
     stage.wait(lambda: second.ended() or len(second.got) == 15, second,
                "the client for whom no thread or process could be made is "
                "neither served nor told, and its connection stays open",
                program=program)
-    server.exchange(3)
 
 
 @case("race/threads", role="server", group=GROUP, clients=MANY, level=SHOULD,
@@ -747,7 +762,7 @@ def test_end_of_many(server):
     Each gets what the server had taken of it, the silent ones get their end
     of stream, and then the server ends with status 0.
     """
-    slow = [stalled(server)[0] for _ in range(3)]
+    slow = [just_stalled(server) for _ in range(3)]
     silent = [server.connect() for _ in range(5)]
     server.quiet()
     taken = {peer: peer.taken() for peer in slow}

@@ -9,6 +9,8 @@ import select
 from typing import TYPE_CHECKING, Callable
 
 from .deadline import Deadline
+from .failure import Failure
+from .transcript import count
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -25,13 +27,28 @@ def fill(server: "Server", most: int) -> list["Peer"]:
     """
     peers: list["Peer"] = []
     while len(peers) < most:
-        peer = server.try_connect()
-        if peer is None:
-            server.quiet()              # it may just be slower than we are
+        try:
             peer = server.try_connect()
+            if peer is None:
+                server.quiet()          # it may just be slower than we are
+                peer = server.try_connect()
+        except Failure:
+            server.expect_within_limits()
+            server.expect_alive(count(len(peers), "client") + " at once")
+            raise
         if peer is None:
             break
         peers.append(peer)
+    server.expect_within_limits()
+    return peers
+
+
+def gather(server: "Server", number: int) -> list["Peer"]:
+    """So many clients at once, or a failure."""
+    peers = fill(server, number)
+    if len(peers) < number:
+        raise Failure("refused", f"client {len(peers) + 1} of {number} finds "
+                      "no room in the queue of the listening socket")
     return peers
 
 

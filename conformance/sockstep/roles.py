@@ -147,6 +147,10 @@ class Server:
             raise Failure("exit", f"{what} ended the server "
                           f"({self.program.ending()})", told_by(self.program))
 
+    def expect_within_limits(self) -> None:
+        """It has not made more tasks than a program of the runner may."""
+        self.stage._no_bomb(self.program)
+
     def expect_orderly_end(self, number: signal.Signals = signal.SIGTERM,
                            when: str = "") -> None:
         """End the server by a signal: it ends in order, with status 0."""
