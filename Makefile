@@ -14,6 +14,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
+##   SWEEP=yes        besides, let each call of a scenario go wrong in each way
 ##   VARIANT=address  build the steps in another way: with AddressSanitizer and
 ##                    UndefinedBehaviorSanitizer, with ThreadSanitizer (thread),
 ##                    or against another C library (musl)
@@ -35,7 +36,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # These reach the runner through the environment, so that no shell ever reads
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
-OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS VARIANT JOBS OUT A B N \
+OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
            LOAD
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
@@ -115,10 +116,10 @@ check: ## Build the programs and judge them: the main command
 	@$(SOCKSTEP) check $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
-	    $(call option,variant,VARIANT) \
+	    $(call option,sweep,SWEEP) $(call option,variant,VARIANT) \
 	    $(call option,jobs,JOBS) $(call option,out,OUT)
 
-part = @printf '\n== make test, part %s of 7: %s\n' $1 $2
+part = @printf '\n== make test, part %s of 8: %s\n' $1 $2
 
 test: ## Prove the kit itself, then check; CI runs this
 	$(call part,1,'set-up')
@@ -133,9 +134,11 @@ test: ## Prove the kit itself, then check; CI runs this
 	@$(MAKE) prove
 	$(call part,6,'robust programs with sanitizers and against musl')
 	@$(MAKE) variants
-	$(call part,7,'every lesson')
+	$(call part,7,'every call of the robust programs made to fail')
+	@$(MAKE) check STEP=last SWEEP=yes CASE='sweep/*' OUT=build/report-sweep
+	$(call part,8,'every lesson')
 	@$(MAKE) WERROR=yes check
-	@printf '\n== make test: all 7 parts passed\n'
+	@printf '\n== make test: all 8 parts passed\n'
 
 explain: ## What a case asks for, why, and how to see it: CASE=
 	@$(SETUP) check
@@ -154,10 +157,12 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
 	    $(call option,n,N) $(call option,load,LOAD)
 
-requirements: ## Make docs/requirements.md anew from the cases
+requirements: ## Make docs/requirements.md and docs/catalogue.md anew
 	@$(SETUP) check
-	@$(SOCKSTEP) requirements >docs/requirements.md.new
-	@mv docs/requirements.md.new docs/requirements.md
+	@for each in requirements catalogue; do \
+	    $(SOCKSTEP) $$each >docs/$$each.md.new && \
+	    mv docs/$$each.md.new docs/$$each.md || exit 1; \
+	done
 
 build: $(PROGRAMS) $(LIBRARY) $(PRELOAD) $(TOOLS) ## Build the programs
 	@:

@@ -22,10 +22,12 @@ One job a module:
 `deadline`              every time limit
 `failure`               the different ways to go wrong
 `faults`                plans and call logs of the fault preload
+`sweep`                 every call of a scenario made to fail once
 `valgrind`              Valgrind's findings
 `variants`              steps built with sanitizers, and against musl
 `confine`               limits that keep a program from harming the machine
 `results`               the one result model, written as it grows
+`catalogue`             the classic faults, and the cases that find them
 `console`               what a terminal shows
 `page`, `difference`    the report page, one step beside the next
 ======================  =====================================================

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import check, confine, difference, explain, procfs, prove, \
+from . import catalogue, check, confine, difference, explain, procfs, prove, \
     selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
+    one.add_argument("--sweep", choices=("yes", "no"), default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--case", required=True)
 
     commands.add_parser("requirements", help="print docs/requirements.md")
+    commands.add_parser("catalogue", help="print docs/catalogue.md")
 
     one = commands.add_parser("diff", help="one step beside the next")
     for name in ("lesson", "role", "a", "b"):
@@ -95,6 +97,9 @@ def main() -> int:
             return explain.main(ROOT, arguments)
         if arguments.command == "requirements":
             print(explain.requirements(ROOT))
+            return 0
+        if arguments.command == "catalogue":
+            print(catalogue.catalogue(ROOT))
             return 0
         return _diff(arguments)
     except (NoMatch, LessonError, MutantError, BuildError) as error:

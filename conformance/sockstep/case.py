@@ -22,7 +22,8 @@ GROUPS = ("Byte stream", "Datagrams", "Text", "Files", "Broadcast",
           "Names and addresses", "Unix domain", "Life of a client", "Turns",
           "Many clients", "End of stream and reset",
           "Short writes and back-pressure", "Ports and life cycle",
-          "Resources", "Signals", "Command line and text", "The document")
+          "Resources", "Signals", "Command line and text", "The document",
+          "Fault sweep")
 #: For cases that ask something of every service, on every transport, and of
 #: every server that does not end with its first client.
 EVERY_SERVICE = SERVICES
@@ -58,6 +59,7 @@ class Case:
     plans: bool                 # plans faults of accept, recv, send or waits
     valgrind: bool              # the program is run under Valgrind
     leaks: bool                 # left out by LEAKS=no
+    sweep: bool                 # run with SWEEP=yes only
     options: bool               # needs the options of the program contract
 
     def asked_by(self, contract: Contract) -> bool:
@@ -94,7 +96,7 @@ def case(slug: str, *, role: str, group: str, source: str,
          messages: tuple[str, ...] = ("one", "many"),
          clients: tuple[str, ...] = ("one", "in-turn", "many"),
          plans: bool = False, valgrind: bool = False, leaks: bool = False,
-         options: bool = False) -> Callable:
+         sweep: bool = False, options: bool = False) -> Callable:
     """Make a case of a test function; see `Case` for the parameters."""
     if not _SLUG.fullmatch(slug):
         raise ValueError(f"not a slug: {slug}")
@@ -116,7 +118,8 @@ def case(slug: str, *, role: str, group: str, source: str,
             hints=(hints,) if isinstance(hints, str) else tuple(hints),
             by_hand=inspect.cleandoc(by_hand), defects=tuple(defects),
             services=services, transports=transports, messages=messages,
-            clients=clients, plans=plans, valgrind=valgrind, leaks=leaks or valgrind, options=options)
+            clients=clients, plans=plans, valgrind=valgrind,
+            leaks=leaks or valgrind, sweep=sweep, options=options)
         return function
 
     return decorate

@@ -46,7 +46,8 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
                 targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
-                        tools(root), arguments.leaks == "yes")
+                        tools(root), arguments.leaks == "yes",
+                        arguments.sweep == "yes")
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
         return judge(plan, cases, all_lessons, root, arguments)
@@ -140,7 +141,8 @@ def _score(judged: list[dict], plan: run.Plan, cases: dict,
     """Points of what passed, of all that is asked for and was chosen."""
     of = sum(entry.points for entry, target in asked
              if plan.applies(entry, target) and
-             (plan.leaks or not entry.leaks))
+             (plan.leaks or not entry.leaks) and
+             (plan.sweep or not entry.sweep))
     got = sum(record["points"] for record in judged
               if record["verdict"] == "pass")
     return {"points": got, "of": of}
@@ -152,8 +154,9 @@ def _command(arguments: argparse.Namespace) -> str:
         value = getattr(arguments, name, None)
         if value:
             words.append(f"{name.upper()}={shlex.quote(value)}")
-    if arguments.leaks == "no":
-        words.append("LEAKS=no")
+    for name, value in (("leaks", "no"), ("sweep", "yes")):
+        if getattr(arguments, name, None) == value:
+            words.append(f"{name.upper()}={value}")
     if getattr(arguments, "variant", None):
         words.append(f"VARIANT={arguments.variant}")
     return " ".join(words)
@@ -187,6 +190,7 @@ def _tell_end(console: Console, judged: list[dict], tally: Counter,
                      "done; their results are kept")
     if len(judged) > 20:
         console.slowest(judged)
+    console.sweeps(judged)
     console.line(
         f"{count(len(judged), 'case run')} in {seconds:.1f} s: "
         + console.paint(f"{tally['pass']} pass", "green")

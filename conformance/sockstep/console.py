@@ -217,6 +217,13 @@ class Console:
         self.line(self.paint(" " * 6 + record["evidence"].get("repeat", ""),
                              "dim"))
 
+    def sweeps(self, records: list[dict]) -> None:
+        """The figures of each fault sweep."""
+        for record in records:
+            if figures := record["evidence"].get("sweep"):
+                self.line(f"{record['case']}: {record['lesson']} "
+                          f"{record['program']}: {figures}")
+
     def slowest(self, records: list[dict], number: int = 3) -> None:
         slow = sorted(records, key=lambda record: -record["seconds"])
         self.line(self.paint("slowest: " + ", ".join(

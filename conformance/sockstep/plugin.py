@@ -197,6 +197,8 @@ def _evidence(stage: Stage, gathered: list) -> dict:
                 evidence["faults"] = program.plan
                 evidence["calls"] = [str(entry)
                                      for entry in program.calls()[-40:]]
+        if stage.sweep:
+            evidence["sweep"] = str(stage.sweep)
         if stage.findings:
             evidence["valgrind"] = stage.findings
         evidence["transcript"] = stage.transcript.as_json()

@@ -43,7 +43,8 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
 def _plan(root: Path, targets: list[Target], lessons: list[Lesson],
           slugs: list[str]) -> run.Plan:
     return run.Plan(targets, slugs, {lesson.name: lesson.contract
-                                     for lesson in lessons}, tools(root))
+                                     for lesson in lessons}, tools(root),
+                    sweep=all(target.kind == "mutant" for target in targets))
 
 
 def _execute(plan: run.Plan, cases: dict, jobs: int,

@@ -38,11 +38,13 @@ class Plan:
     lesson_contracts: dict[str, Contract]
     tools: Tools
     leaks: bool = True
+    sweep: bool = False
 
     def runs(self, entry: Case, target: Target) -> bool:
         """Whether this case is run on this program."""
         return entry.slug in self._slugs and not target.build_error and \
             (self.leaks or not entry.leaks) and \
+            (self.sweep or not entry.sweep) and \
             (target.cases is None or entry.slug in target.cases) and \
             self.applies(entry, target)
 
@@ -56,7 +58,7 @@ class Plan:
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({
             "targets": [target.as_json() for target in self.targets],
-            "slugs": self.slugs, "leaks": self.leaks,
+            "slugs": self.slugs, "leaks": self.leaks, "sweep": self.sweep,
             "lesson_contracts": {name: vars(contract) for name, contract
                                  in self.lesson_contracts.items()},
             "tools": {name: str(path) for name, path
@@ -71,7 +73,8 @@ class Plan:
             {name: Contract(**entry) for name, entry
              in data["lesson_contracts"].items()},
             Tools(**{name: Path(entry) for name, entry
-                     in data["tools"].items()}), data["leaks"])
+                     in data["tools"].items()}), data["leaks"],
+            data["sweep"])
 
 
 def record_of(entry: Case, target: Target, seconds: float, errors: list,

@@ -11,7 +11,7 @@ from .data import pattern
 
 if TYPE_CHECKING:
     from .peer import Peer
-    from .roles import Server
+    from .roles import Client, Server
 
 GREETING = b"Thank you for connecting"
 NAME_OK = b"[+] server : filename query ok"
@@ -46,6 +46,14 @@ class Service:
         """All that is due in an exchange of that seed."""
         return self.reply(self.request(40 + seed % 20, seed))
 
+    def attend(self, client: "Client") -> None:
+        """Be the server for one whole run of a client; judge nothing."""
+        client.type(b"the only line\n")
+        client.end_input()
+        peer = client.accept()
+        client.echo(peer)
+        client.finish()
+
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Send all that the client of an exchange sends, wait for nothing."""
         peer.send(self.request(40 + seed % 20, seed))
@@ -62,6 +70,14 @@ class Uppercase(Service):
     def reply(self, request: bytes) -> bytes:
         return request.upper()              # the requests made here are ASCII
 
+    def attend(self, client: "Client") -> None:
+        client.type(b"the only line\n")
+        client.end_input()
+        peer = client.accept()
+        client.read_line(peer, b"the only line")
+        peer.send(self.reply(bytes(peer.got)))
+        peer.close()
+
 
 class Greeting(Service):
     """The server speaks first, says all, and closes."""
@@ -76,6 +92,12 @@ class Greeting(Service):
 
     def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
         peer.expect(GREETING)
+
+    def attend(self, client: "Client") -> None:
+        client.end_input()
+        peer = client.accept()
+        peer.send(GREETING)
+        peer.close()
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """It is not asked."""

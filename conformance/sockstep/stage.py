@@ -29,6 +29,7 @@ from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
 from .procfs import Wait
 from .program import Ending, Program, told_by, waits_of
+from .services import SERVICES, Service
 from .tools import Tools
 from .transcript import Transcript, count
 from .unix import UnixPeer, address as unix_address
@@ -59,12 +60,17 @@ class Stage:
         self.peers: list[Peer | DatagramPeer] = []
         self.sockets: list[socket.socket] = []
         self.findings: list[str] = []       # Valgrind's
+        self.sweep: object = None           # what a fault sweep has come to
         self.flood_limit = 64 << 20
         self._count = 0
         self._flush: Flush | None = None    # where datagrams are sent
         directory.mkdir(parents=True)
         if task_limit:
             task_limit.reset()
+
+    @property
+    def service(self) -> Service:
+        return SERVICES[self.contract.service]
 
     @property
     def subject(self) -> Program | None:

@@ -8,10 +8,9 @@
  * Changed since step 9: with EPOLLET epoll reports a change once, and not a
  * state for as long as it lasts. The wishes need never be changed then; but
  * what an event announces must be used up, until the call says EAGAIN. A client
- * that always has more gives way after some pieces. For the listener there is
- * no event either that would come again and again while a client cannot be
- * accepted: accept4(2) is tried again when there is a place, and after a pause
- * when there was no descriptor or no memory.
+ * that always has more gives way after some pieces. For the listener, too, no
+ * second event comes: that clients may wait there is remembered. What can be
+ * seen from outside is the same as before.
  *
  * Still wrong:
  * - A client that does not read its reply holds up the end (12).
@@ -29,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -53,6 +53,7 @@ struct client {
     int number;   /* of the list of all clients */
     size_t begin; /* From here to the end of what came, it is not sent yet. */
     size_t end;
+    bool leaving; /* After a stop: what comes has no reply any more. */
     char buffer[BUFFER_SIZE];
 };
 
@@ -147,6 +148,8 @@ static enum progress echo_piece(struct client *client)
             complain("recv");
         if (got == -1 || got == 0)
             return DONE; /* The client has sent its last byte, or is lost. */
+        if (client->leaving)
+            return MORE;
         client->begin = 0;
         client->end = (size_t)got;
     }
@@ -188,6 +191,7 @@ static void add_client(struct server *server, int connection)
     client->number = server->count;
     client->begin = 0;
     client->end = 0;
+    client->leaving = false;
     server->client[server->count++] = client;
 }
 
@@ -254,7 +258,15 @@ static int accept_clients(struct server *server)
     return 0;
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client is under way. */
+static bool is_idle(const struct client *client)
+{
+    int unread = 0;
+    return client->begin == client->end &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
     close(server->listener); /* Best effort: nothing is left to lose. */
@@ -263,10 +275,20 @@ static void begin_end(struct server *server)
     server->lacking = false;
     /* Best effort: it would be ready for ever. */
     epoll_ctl(server->epoll, EPOLL_CTL_DEL, stop.fd, NULL);
-    /* recv(2) gives what is there already, and then 0. Best effort: it fails
-     * only for connections that are lost. */
-    for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+    for (int i = server->count - 1; i >= 0; i--)
+        if (is_idle(server->client[i]))
+            drop_client(server, server->client[i]);
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
 }
 
 /* Uses up what one event of a client has announced. */
@@ -284,6 +306,8 @@ static void serve_client(struct server *server, struct client *client)
     }
     if (progress == DONE)
         drop_client(server, client);
+    else if (server->listener == -1)
+        take_leave(client);
 }
 
 /* Serves all clients until a stop, and then until they are served; -1 after

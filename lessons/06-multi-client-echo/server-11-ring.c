@@ -33,14 +33,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #define DEFAULT_PORT "8080"
-#define DEFAULT_CLIENTS 1000
+#define DEFAULT_CLIENTS 10000
 #define MOST_CLIENTS 100000
-#define BACKLOG SOMAXCONN
+#define BACKLOG 1024
 #define BUFFER_SIZE 2048
 #define BUFFERS 4096 /* a power of two, for all clients together */
 #define GROUP 1      /* the number of this set of buffers */
@@ -67,6 +68,7 @@ struct client {
     bool starved;   /* There was no buffer. */
     bool ended;     /* There will be no more to receive. */
     bool lost;      /* Nobody will read the replies. */
+    bool leaving;   /* After a stop: what comes has no reply any more. */
 };
 
 /* One buffer: its bytes, and its place in the list of its client. */
@@ -83,8 +85,9 @@ struct server {
     int starved; /* so many of them wait for a buffer */
     struct client **client;
     bool accepting; /* The kernel has the request. */
-    bool pausing;   /* It will be made again after a pause. */
-    bool lacking;   /* There was no descriptor or no memory. */
+    bool lacking;   /* There was no descriptor or no memory for a client. */
+    bool told;      /* ... and that has been said. */
+    bool stopped;   /* The end has been asked for. */
     struct io_uring ring;
     struct io_uring_buf_ring *buffers; /* those that the kernel may fill */
     unsigned free_buffers;
@@ -93,7 +96,7 @@ struct server {
 
 /* What a result is the result of. It stands in the low bits of the number that
  * goes with each request; the rest is the client's address. */
-enum task { ACCEPT, RECEIVE, SEND, STOP, PAUSE, NOTHING, TASK_MASK = 7 };
+enum task { ACCEPT, RECEIVE, SEND, STOP, NOTHING, TASK_MASK = 7 };
 
 static const char *program = "server";
 static struct ss_stop stop; /* SIGTERM and SIGINT, as a descriptor */
@@ -174,12 +177,21 @@ static uint64_t tag_of(enum task task, const struct client *client)
     return (uint64_t)(uintptr_t)client | (uint64_t)task;
 }
 
-/* Asks for clients, one result for each, until further notice. */
+/* Asks for clients: while there is room for a whole queue of them, one result
+ * for each until further notice, and then for one. */
 static void ask_accept(struct server *server)
 {
+    int room = server->clients - server->count;
+    if (server->listener == -1 || server->accepting || server->lacking ||
+        room == 0)
+        return;
     struct io_uring_sqe *request = new_request(server);
-    io_uring_prep_multishot_accept(request, server->listener, NULL, NULL,
-                                   SOCK_CLOEXEC);
+    if (room > BACKLOG)
+        io_uring_prep_multishot_accept(request, server->listener, NULL, NULL,
+                                       SOCK_CLOEXEC);
+    else
+        io_uring_prep_accept(request, server->listener, NULL, NULL,
+                             SOCK_CLOEXEC);
     io_uring_sqe_set_data64(request, tag_of(ACCEPT, NULL));
     server->accepting = true;
 }
@@ -258,8 +270,7 @@ static void drop_client(struct server *server, struct client *client)
     last->number = client->number;
     server->client[last->number] = last;
     free(client);
-    if (server->listener != -1 && !server->accepting && !server->pausing)
-        ask_accept(server);
+    server->lacking = false; /* There is a descriptor again. */
 }
 
 /* Asks for what is to be done next for a client, or drops it. */
@@ -267,8 +278,8 @@ static void go_on(struct server *server, struct client *client)
 {
     if (client->sending)
         return; /* The kernel has the first buffer. */
-    while (client->lost && client->held > 0)
-        give_first_buffer(server, client); /* Nobody will read it. */
+    while ((client->lost || client->leaving) && client->held > 0)
+        give_first_buffer(server, client); /* It has no reply. */
     if (client->held > 0) {
         ask_send(server, client);
     } else if (client->ended && !client->receiving) {
@@ -334,22 +345,21 @@ static void sent(struct server *server, struct client *client, int result)
     go_on(server, client);
 }
 
-/* 0 where clients can be accepted again, 1 after a pause; -1 after a complaint.
- */
+/* 0 where clients can be accepted again; -1 after a complaint. */
 static int after_failed_accept(struct server *server, int error)
 {
+    errno = error;
     switch (error) {
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-        if (!server->lacking) {
-            errno = error;
+        if (!server->told)
             complain("accept"); /* once, not for every pause */
-        }
+        server->told = true;
         server->lacking = true;
-        return 1;
-    case ECANCELED: /* We had no place left. */
+        return 0;
+    case ECANCELED: /* We have taken the request back. */
     case EAGAIN:
     case EINTR:
     case ECONNABORTED: /* The client left before it was accepted. */
@@ -363,7 +373,6 @@ static int after_failed_accept(struct server *server, int error)
     case EPERM: /* A rule of the firewall. */
         return 0;
     default:
-        errno = error;
         complain("accept");
         return -1;
     }
@@ -372,43 +381,49 @@ static int after_failed_accept(struct server *server, int error)
 /* A client has come, or none can come for now; -1 after a complaint. */
 static int accepted(struct server *server, int result, unsigned flags)
 {
-    static struct __kernel_timespec pause = {.tv_nsec = PAUSE_MS * 1000000};
     server->accepting = (flags & IORING_CQE_F_MORE) != 0;
-    int failed = 0;
-    if (result < 0) {
-        failed = after_failed_accept(server, -result);
-    } else if (server->listener == -1 || server->count == server->clients) {
+    if (result < 0)
+        return after_failed_accept(server, -result);
+    if (server->listener == -1 || server->count == server->clients) {
         close(result); /* It came while the request was taken back. */
-    } else {
-        server->lacking = false;
-        add_client(server, result);
+        return 0;
     }
-    if (failed == -1 || server->listener == -1)
-        return failed;
-    bool full = server->count == server->clients;
-    if (full && server->accepting) {
-        ask_cancel(server, tag_of(ACCEPT, NULL));
-    } else if (failed == 1) {
-        struct io_uring_sqe *request = new_request(server);
-        io_uring_prep_timeout(request, &pause, 0, 0);
-        io_uring_sqe_set_data64(request, tag_of(PAUSE, NULL));
-        server->pausing = true;
-    } else if (!full && !server->accepting) {
-        ask_accept(server);
-    }
+    server->told = false;
+    add_client(server, result);
+    if (server->accepting && server->clients - server->count == BACKLOG)
+        ask_cancel(server, tag_of(ACCEPT, NULL)); /* One at a time now. */
     return 0;
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client is under way. */
+static bool is_idle(const struct client *client)
+{
+    int unread = 0;
+    return client->held == 0 && !client->sending &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
-    ask_cancel(server, tag_of(ACCEPT, NULL)); /* It holds the socket, too. */
+    if (server->accepting)
+        ask_cancel(server, tag_of(ACCEPT, NULL)); /* It holds the socket. */
     close(server->listener); /* Best effort: nothing is left to lose. */
     server->listener = -1;
-    /* To receive gives what is there already, and then 0. Best effort: it
-     * fails only for connections that are lost. */
     for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+        if (is_idle(server->client[i])) /* Then receiving ends with 0. */
+            shutdown(server->client[i]->connection, SHUT_RDWR);
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
 }
 
 /* Lets those who found no buffer try again. */
@@ -439,12 +454,7 @@ static int take_result(struct server *server, const struct io_uring_cqe *result)
         sent(server, client, result->res);
         return 0;
     case STOP:
-        begin_end(server);
-        return 0;
-    case PAUSE:
-        server->pausing = false;
-        if (server->listener != -1 && !server->accepting)
-            ask_accept(server);
+        server->stopped = true; /* What has come already comes first. */
         return 0;
     default:
         return 0;
@@ -458,21 +468,29 @@ static int serve(struct server *server)
     struct io_uring_sqe *request = new_request(server);
     io_uring_prep_poll_add(request, stop.fd, POLLIN);
     io_uring_sqe_set_data64(request, tag_of(STOP, NULL));
-    ask_accept(server);
-    while (server->listener != -1 || server->count > 0) {
-        int error = io_uring_submit_and_wait(&server->ring, 1);
-        if (error < 0 && error != -EINTR) {
+    while (server->listener != -1 || server->accepting || server->count > 0) {
+        struct __kernel_timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+        struct io_uring_cqe *result;
+        ask_accept(server);
+        int error = io_uring_submit_and_wait_timeout(
+            &server->ring, &result, 1, server->lacking ? &pause : NULL, NULL);
+        if (error == -ETIME)
+            server->lacking = false; /* The pause is over. */
+        if (error < 0 && error != -EINTR && error != -ETIME) {
             errno = -error;
-            complain("io_uring_submit_and_wait");
+            complain("io_uring_enter");
             return -1;
         }
-        struct io_uring_cqe *result;
         while (io_uring_peek_cqe(&server->ring, &result) == 0) {
             int failed = take_result(server, result);
             io_uring_cqe_seen(&server->ring, result);
             if (failed == -1)
                 return -1;
         }
+        if (server->stopped && server->listener != -1)
+            begin_end(server);
+        for (int i = 0; server->stopped && i < server->count; i++)
+            take_leave(server->client[i]);
         feed_starved(server);
     }
     return 0;

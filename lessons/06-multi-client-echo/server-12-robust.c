@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -37,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -64,6 +66,7 @@ struct client {
     size_t begin; /* From here to the end of the rest, it is not sent yet. */
     size_t end;
     bool sending; /* EPOLLOUT is wanted, not EPOLLIN. */
+    bool leaving; /* After a stop: what comes has no reply any more. */
 };
 
 struct server {
@@ -199,6 +202,8 @@ static enum progress echo_piece(struct server *server, struct client *client)
         complain("recv");
     if (got == -1 || got == 0)
         return DONE; /* The client has sent its last byte, or is lost. */
+    if (client->leaving)
+        return MORE;
     size_t length = (size_t)got;
     ssize_t sent =
         send(client->connection, server->buffer, length, MSG_NOSIGNAL);
@@ -235,6 +240,7 @@ static void add_client(struct server *server, int connection)
     client->connection = connection;
     client->number = server->count;
     client->sending = false;
+    client->leaving = false;
     client->rest = NULL;
     server->client[server->count++] = client;
 }
@@ -323,17 +329,41 @@ static void close_listeners(struct server *server)
         close(server->listener[--server->listeners]); /* Best effort. */
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client waits in the server or in its kernel; with
+ * `sent`, not even bytes that the client's side has not taken yet. */
+static bool is_idle(const struct client *client, bool sent)
+{
+    int unread = 0;
+    int unsent = 0;
+    return client->rest == NULL &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0 &&
+           (!sent ||
+            (ioctl(client->connection, SIOCOUTQ, &unsent) == 0 && unsent == 0));
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client, false))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
     close_listeners(server);
     ss_deadline_set(&server->end, FINISH_MS);
     /* Best effort: it would be ready for ever. */
     epoll_ctl(server->epoll, EPOLL_CTL_DEL, stop.fd, NULL);
-    /* recv(2) gives what is there already, and then 0. Best effort: it fails
-     * only for connections that are lost. */
-    for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+    for (int i = server->count - 1; i >= 0; i--)
+        if (is_idle(server->client[i], true))
+            drop_client(server, server->client[i]);
+        else
+            take_leave(server->client[i]);
 }
 
 /* Does what one event of a client asks for. */
@@ -343,6 +373,8 @@ static void serve_client(struct server *server, struct client *client)
         drop_client(server, client);
         return;
     }
+    if (server->listeners == 0)
+        take_leave(client);
     bool sending = client->rest != NULL;
     if (sending == client->sending)
         return;

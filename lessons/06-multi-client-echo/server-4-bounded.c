@@ -14,7 +14,7 @@
  *   making of one (5).
  * - SIGTERM kills the program in the middle of all replies (6).
  * - Clients that say nothing keep their places (7).
- * - No descriptor left for a client (EMFILE) ends the program (10).
+ * - No descriptor left for a client (EMFILE) ends the program (7).
  */
 #define _POSIX_C_SOURCE 200809L
 

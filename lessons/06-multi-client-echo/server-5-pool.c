@@ -7,14 +7,14 @@
  *
  * Changed since step 4: a thread outlives its client, so that the next client
  * need not wait for the making of one. Accepted clients wait in a queue, which
- * a mutex guards. The pool grows up to -N threads while more clients wait than
- * threads are idle; if a thread cannot be made, the client stays in the queue
- * until another is free.
+ * a mutex guards. The pool grows up to -N threads, while more clients wait than
+ * threads are idle. If a thread cannot be made, that client is refused, and the
+ * program goes on.
  *
  * Still wrong:
  * - SIGTERM kills the program in the middle of all replies (6).
  * - Clients that say nothing keep their threads (7).
- * - No descriptor left for a client (EMFILE) ends the program (10).
+ * - No descriptor left for a client (EMFILE) ends the program (7).
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -195,11 +195,9 @@ static void queue_client(int connection, int most)
         pthread_cond_wait(&pool.emptied, &pool.lock);
     pool.waiting[(pool.first + pool.count) % QUEUE_SIZE] = connection;
     pool.count++;
-    while (pool.count > (size_t)pool.idle && pool.workers < most)
-        if (start_worker() == -1)
-            break; /* The client waits for one that is there. */
-    if (pool.workers == 0) {
-        pool.count--; /* There is none: the client is refused. */
+    if (pool.count > (size_t)pool.idle && pool.workers < most &&
+        start_worker() == -1) {
+        pool.count--; /* The client is refused; the others are not hurt. */
         close(connection);
     }
     pthread_cond_signal(&pool.filled);

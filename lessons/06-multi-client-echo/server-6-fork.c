@@ -8,12 +8,12 @@
  * Changed since step 5: fork(2) takes the place of the threads. The child
  * closes the listening socket, the parent the connection. SIGCHLD tells the
  * parent that children have ended; it waits for all of them. SIGTERM and SIGINT
- * now end the server in order: it takes no more clients, and passes the signal
- * on to its children, which finish their replies.
+ * now end the server in order: it closes the port, and passes the signal on to
+ * its children, which finish their replies.
  *
  * Still wrong:
  * - Clients that say nothing keep their processes (7).
- * - No descriptor left for a client (EMFILE) ends the server (10).
+ * - No descriptor left for a client (EMFILE) ends the server (7).
  * - A client that does not read its reply holds up the end (12).
  */
 #define _GNU_SOURCE /* ppoll(2): not in POSIX before 2024 */
@@ -143,12 +143,25 @@ static void catch_ends_of_children(void)
     sigdelset(&waiting_mask, SIGCHLD);
 }
 
+/* Ends a connection whose reply was under way. A close(2) with unread bytes
+ * would send a reset, which can overtake the reply: they are read first. */
+static void take_leave(int connection)
+{
+    char buffer[BUFFER_SIZE];
+    size_t got = 0;
+    shutdown(connection, SHUT_WR); /* Best effort: it may be lost already. */
+    while (ss_recv_some(connection, buffer, sizeof(buffer), NULL, &got) == 0 &&
+           got > 0)
+        continue;
+}
+
 /* Sends back what comes until the end of the stream or of the server. */
 static void echo(int connection)
 {
     char buffer[BUFFER_SIZE];
     struct ss_deadline now;
     ss_deadline_set(&now, 0);
+    bool busy = false; /* The stop came while a reply was under way. */
     for (;;) {
         size_t got = 0;
         size_t sent = 0;
@@ -163,12 +176,15 @@ static void echo(int connection)
                 complain("recv");
         }
         if (got == 0)
-            return; /* The client has sent its last byte, or is lost. */
+            break; /* The client has sent its last byte, or is lost. */
         if (ss_send_all(connection, buffer, got, NULL, &sent) == -1) {
             complain("send");
             return;
         }
+        busy = ss_stop_requested(&stop);
     }
+    if (busy)
+        take_leave(connection);
 }
 
 /* Lets a process of its own serve a client. */

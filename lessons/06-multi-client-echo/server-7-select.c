@@ -9,14 +9,13 @@
  * each client, so that a client that says nothing costs a kilobyte and no
  * process. The sockets are non-blocking. A client whose reply the kernel cannot
  * take yet is not read from until it can: its buffer never holds more than one
- * piece. A stop shuts down the receiving side of every connection, as if each
- * client had ended its stream.
+ * piece. All connections are descriptors of one process; where none is left,
+ * the server waits until a client leaves or a pause is over.
  *
  * Still wrong:
  * - An fd_set has room for the descriptors below FD_SETSIZE, which is 1024. A
  *   client with a larger one is refused (8).
  * - The kernel looks at every client for each message of any of them (9).
- * - No descriptor left for a client (EMFILE) ends the server (10).
  * - A client that does not read its reply holds up the end (12).
  */
 #define _GNU_SOURCE /* accept4(2): not in POSIX before 2024 */
@@ -31,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -41,6 +41,7 @@
 #define MOST_CLIENTS 100000
 #define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
+#define PAUSE_MS 100
 
 struct options {
     const char *host; /* NULL: every IPv4 address of this machine */
@@ -52,6 +53,7 @@ struct client {
     int connection;
     size_t begin; /* From here to the end of what came, it is not sent yet. */
     size_t end;
+    bool leaving; /* After a stop: what comes has no reply any more. */
     char buffer[BUFFER_SIZE];
 };
 
@@ -60,6 +62,8 @@ struct server {
     int clients; /* so many at most */
     int count;   /* so many there are */
     struct client **client;
+    bool lacking; /* There was no descriptor or memory for a client. */
+    bool told;    /* ... and that has been said. */
 };
 
 enum progress { MORE, WAITING, DONE };
@@ -143,6 +147,8 @@ static enum progress echo_piece(struct client *client)
             complain("recv");
         if (got == -1 || got == 0)
             return DONE; /* The client has sent its last byte, or is lost. */
+        if (client->leaving)
+            return MORE;
         client->begin = 0;
         client->end = (size_t)got;
     }
@@ -172,6 +178,7 @@ static void add_client(struct server *server, int connection)
     client->connection = connection;
     client->begin = 0;
     client->end = 0;
+    client->leaving = false;
     server->client[server->count++] = client;
 }
 
@@ -182,12 +189,22 @@ static void drop_client(struct server *server, int number)
     close(client->connection); /* Best effort: nothing is left to send. */
     free(client);
     server->client[number] = server->client[--server->count];
+    server->lacking = false; /* There is a descriptor again. */
 }
 
 /* 0 where accept(2) may be called again; -1 after a complaint. */
-static int after_failed_accept(void)
+static int after_failed_accept(struct server *server)
 {
     switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        if (!server->told)
+            complain("accept"); /* once, not for every pause */
+        server->told = true;
+        server->lacking = true;
+        return 0;
     case EINTR:
     case ECONNABORTED: /* The client left before it was accepted. */
     case EPROTO:       /* From here on: errors of the network, which Linux */
@@ -209,12 +226,12 @@ static int after_failed_accept(void)
  * complaint. */
 static int accept_clients(struct server *server)
 {
-    while (server->count < server->clients) {
+    while (server->count < server->clients && !server->lacking) {
         int connection =
             accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (connection == -1 && errno == EAGAIN)
             return 0;
-        if (connection == -1 && after_failed_accept() == -1)
+        if (connection == -1 && after_failed_accept(server) == -1)
             return -1;
         if (connection >= FD_SETSIZE) {
             fprintf(stderr,
@@ -223,6 +240,7 @@ static int accept_clients(struct server *server)
                     program, connection);
             close(connection); /* FD_SET would write beyond the set. */
         } else if (connection != -1) {
+            server->told = false;
             add_client(server, connection);
         }
     }
@@ -240,7 +258,8 @@ static int wait_for_any(const struct server *server, fd_set *readable,
         FD_SET(stop.fd, readable);
         highest = stop.fd;
     }
-    if (server->listener != -1 && server->count < server->clients) {
+    if (server->listener != -1 && server->count < server->clients &&
+        !server->lacking) {
         FD_SET(server->listener, readable);
         highest = server->listener > highest ? server->listener : highest;
     }
@@ -251,18 +270,48 @@ static int wait_for_any(const struct server *server, fd_set *readable,
         if (client->connection > highest)
             highest = client->connection;
     }
-    return select(highest + 1, readable, writable, NULL, NULL);
+    struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+    return select(highest + 1, readable, writable, NULL,
+                  server->lacking ? &pause : NULL);
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client is under way. */
+static bool is_idle(const struct client *client)
+{
+    int unread = 0;
+    return client->begin == client->end &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
     close(server->listener); /* Best effort: nothing is left to lose. */
     server->listener = -1;
-    /* recv(2) gives what is there already, and then 0. Best effort: it fails
-     * only for connections that are lost. */
-    for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+    for (int i = server->count - 1; i >= 0; i--)
+        if (is_idle(server->client[i]))
+            drop_client(server, i);
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
+}
+
+/* Does what can be done for a client whose socket is ready. */
+static void serve_client(struct server *server, int number)
+{
+    struct client *client = server->client[number];
+    if (echo_piece(client) == DONE)
+        drop_client(server, number);
+    else if (server->listener == -1)
+        take_leave(client);
 }
 
 /* Serves all clients until a stop, and then until they are served; -1 after
@@ -272,20 +321,22 @@ static int serve(struct server *server)
     fd_set readable;
     fd_set writable;
     while (server->listener != -1 || server->count > 0) {
-        if (wait_for_any(server, &readable, &writable) == -1) {
-            if (errno == EINTR)
-                continue;
+        int ready = wait_for_any(server, &readable, &writable);
+        if (ready == -1 && errno == EINTR)
+            continue;
+        if (ready == -1) {
             complain("select");
             return -1;
         }
+        if (ready == 0)
+            server->lacking = false; /* The pause is over. */
         /* Backwards: what takes the number of a client that is dropped has had
          * its turn. */
         for (int i = server->count - 1; i >= 0; i--) {
             int connection = server->client[i]->connection;
-            if ((FD_ISSET(connection, &readable) ||
-                 FD_ISSET(connection, &writable)) &&
-                echo_piece(server->client[i]) == DONE)
-                drop_client(server, i);
+            if (FD_ISSET(connection, &readable) ||
+                FD_ISSET(connection, &writable))
+                serve_client(server, i);
         }
         if (server->listener == -1)
             continue;

@@ -12,7 +12,6 @@
  *
  * Still wrong:
  * - The kernel looks at every client for each message of any of them (9).
- * - No descriptor left for a client (EMFILE) ends the server (10).
  * - A client that does not read its reply holds up the end (12).
  */
 #define _GNU_SOURCE /* accept4(2): not in POSIX before 2024 */
@@ -28,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -37,6 +37,7 @@
 #define MOST_CLIENTS 100000
 #define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
+#define PAUSE_MS 100
 
 struct options {
     const char *host; /* NULL: every IPv4 address of this machine */
@@ -48,6 +49,7 @@ struct client {
     int connection;
     size_t begin; /* From here to the end of what came, it is not sent yet. */
     size_t end;
+    bool leaving; /* After a stop: what comes has no reply any more. */
     char buffer[BUFFER_SIZE];
 };
 
@@ -56,6 +58,8 @@ struct server {
     int clients; /* so many at most */
     int count;   /* so many there are */
     struct client **client;
+    bool lacking;          /* There was no descriptor or memory for a client. */
+    bool told;             /* ... and that has been said. */
     struct pollfd *wanted; /* the stop, the listener, and client i at 2 + i */
 };
 
@@ -140,6 +144,8 @@ static enum progress echo_piece(struct client *client)
             complain("recv");
         if (got == -1 || got == 0)
             return DONE; /* The client has sent its last byte, or is lost. */
+        if (client->leaving)
+            return MORE;
         client->begin = 0;
         client->end = (size_t)got;
     }
@@ -169,6 +175,7 @@ static void add_client(struct server *server, int connection)
     client->connection = connection;
     client->begin = 0;
     client->end = 0;
+    client->leaving = false;
     server->wanted[2 + server->count].fd = connection;
     server->client[server->count++] = client;
 }
@@ -181,12 +188,22 @@ static void drop_client(struct server *server, int number)
     free(client);
     server->client[number] = server->client[--server->count];
     server->wanted[2 + number] = server->wanted[2 + server->count];
+    server->lacking = false; /* There is a descriptor again. */
 }
 
 /* 0 where accept(2) may be called again; -1 after a complaint. */
-static int after_failed_accept(void)
+static int after_failed_accept(struct server *server)
 {
     switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        if (!server->told)
+            complain("accept"); /* once, not for every pause */
+        server->told = true;
+        server->lacking = true;
+        return 0;
     case EINTR:
     case ECONNABORTED: /* The client left before it was accepted. */
     case EPROTO:       /* From here on: errors of the network, which Linux */
@@ -208,15 +225,17 @@ static int after_failed_accept(void)
  * complaint. */
 static int accept_clients(struct server *server)
 {
-    while (server->count < server->clients) {
+    while (server->count < server->clients && !server->lacking) {
         int connection =
             accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (connection == -1 && errno == EAGAIN)
             return 0;
-        if (connection == -1 && after_failed_accept() == -1)
+        if (connection == -1 && after_failed_accept(server) == -1)
             return -1;
-        if (connection != -1)
+        if (connection != -1) {
+            server->told = false;
             add_client(server, connection);
+        }
     }
     return 0;
 }
@@ -225,25 +244,54 @@ static int accept_clients(struct server *server)
 static int wait_for_any(struct server *server)
 {
     bool full = server->count == server->clients;
-    server->wanted[1].fd = full ? -1 : server->listener; /* -1: left out */
+    server->wanted[1].fd = full || server->lacking ? -1 : server->listener;
     for (int i = 0; i < server->count; i++) {
         const struct client *client = server->client[i];
         bool sending = client->begin < client->end;
         server->wanted[2 + i].events = sending ? POLLOUT : POLLIN;
     }
-    return poll(server->wanted, 2 + (nfds_t)server->count, -1);
+    return poll(server->wanted, 2 + (nfds_t)server->count,
+                server->lacking ? PAUSE_MS : -1);
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client is under way. */
+static bool is_idle(const struct client *client)
+{
+    int unread = 0;
+    return client->begin == client->end &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
     close(server->listener); /* Best effort: nothing is left to lose. */
     server->listener = -1;
     server->wanted[0].fd = -1; /* It would be ready for ever. */
-    /* recv(2) gives what is there already, and then 0. Best effort: it fails
-     * only for connections that are lost. */
-    for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+    for (int i = server->count - 1; i >= 0; i--)
+        if (is_idle(server->client[i]))
+            drop_client(server, i);
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
+}
+
+/* Does what can be done for a client whose socket is ready. */
+static void serve_client(struct server *server, int number)
+{
+    struct client *client = server->client[number];
+    if (echo_piece(client) == DONE)
+        drop_client(server, number);
+    else if (server->listener == -1)
+        take_leave(client);
 }
 
 /* Serves all clients until a stop, and then until they are served; -1 after
@@ -253,18 +301,20 @@ static int serve(struct server *server)
     server->wanted[0] = (struct pollfd){.fd = stop.fd, .events = POLLIN};
     server->wanted[1] = (struct pollfd){.events = POLLIN};
     while (server->listener != -1 || server->count > 0) {
-        if (wait_for_any(server) == -1) {
-            if (errno == EINTR)
-                continue;
+        int ready = wait_for_any(server);
+        if (ready == -1 && errno == EINTR)
+            continue;
+        if (ready == -1) {
             complain("poll");
             return -1;
         }
+        if (ready == 0)
+            server->lacking = false; /* The pause is over. */
         /* Backwards: what takes the number of a client that is dropped has had
          * its turn. */
         for (int i = server->count - 1; i >= 0; i--)
-            if (server->wanted[2 + i].revents != 0 &&
-                echo_piece(server->client[i]) == DONE)
-                drop_client(server, i);
+            if (server->wanted[2 + i].revents != 0)
+                serve_client(server, i);
         if (server->wanted[0].revents != 0)
             begin_end(server);
         else if (server->wanted[1].revents != 0 && accept_clients(server) == -1)

@@ -12,7 +12,6 @@
  * go on.
  *
  * Still wrong:
- * - No descriptor left for a client (EMFILE) ends the server (10).
  * - A client that does not read its reply holds up the end (12).
  */
 #define _GNU_SOURCE /* accept4(2): not in POSIX before 2024 */
@@ -28,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -37,6 +37,7 @@
 #define MOST_CLIENTS 100000
 #define BACKLOG SOMAXCONN
 #define BUFFER_SIZE 1024
+#define PAUSE_MS 100
 #define EVENTS_MAX 64
 
 struct options {
@@ -51,6 +52,7 @@ struct client {
     bool sending; /* EPOLLOUT is wanted, not EPOLLIN. */
     size_t begin; /* From here to the end of what came, it is not sent yet. */
     size_t end;
+    bool leaving; /* After a stop: what comes has no reply any more. */
     char buffer[BUFFER_SIZE];
 };
 
@@ -59,7 +61,9 @@ struct server {
     int clients; /* so many at most */
     int count;   /* so many there are */
     struct client **client;
-    bool full; /* The listener is not watched. */
+    bool lacking;   /* There was no descriptor or memory for a client. */
+    bool told;      /* ... and that has been said. */
+    bool listening; /* The listener is watched. */
     int epoll;
 };
 
@@ -144,6 +148,8 @@ static enum progress echo_piece(struct client *client)
             complain("recv");
         if (got == -1 || got == 0)
             return DONE; /* The client has sent its last byte, or is lost. */
+        if (client->leaving)
+            return MORE;
         client->begin = 0;
         client->end = (size_t)got;
     }
@@ -186,6 +192,7 @@ static void add_client(struct server *server, int connection)
     client->sending = false;
     client->begin = 0;
     client->end = 0;
+    client->leaving = false;
     server->client[server->count++] = client;
 }
 
@@ -197,12 +204,22 @@ static void drop_client(struct server *server, struct client *client)
     last->number = client->number;
     server->client[last->number] = last;
     free(client);
+    server->lacking = false; /* There is a descriptor again. */
 }
 
 /* 0 where accept(2) may be called again; -1 after a complaint. */
-static int after_failed_accept(void)
+static int after_failed_accept(struct server *server)
 {
     switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        if (!server->told)
+            complain("accept"); /* once, not for every pause */
+        server->told = true;
+        server->lacking = true;
+        return 0;
     case EINTR:
     case ECONNABORTED: /* The client left before it was accepted. */
     case EPROTO:       /* From here on: errors of the network, which Linux */
@@ -224,30 +241,50 @@ static int after_failed_accept(void)
  * complaint. */
 static int accept_clients(struct server *server)
 {
-    while (server->count < server->clients) {
+    while (server->count < server->clients && !server->lacking) {
         int connection =
             accept4(server->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (connection == -1 && errno == EAGAIN)
             return 0;
-        if (connection == -1 && after_failed_accept() == -1)
+        if (connection == -1 && after_failed_accept(server) == -1)
             return -1;
-        if (connection != -1)
+        if (connection != -1) {
+            server->told = false;
             add_client(server, connection);
+        }
     }
     return 0;
 }
 
-/* Closes the port, and lets every connection end after what has come. */
+/* Whether nothing of this client is under way. */
+static bool is_idle(const struct client *client)
+{
+    int unread = 0;
+    return client->begin == client->end &&
+           ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* Closes the port, and drops the clients for whom nothing is under way. */
 static void begin_end(struct server *server)
 {
     close(server->listener); /* Best effort: nothing is left to lose. */
     server->listener = -1;
     /* Best effort: it would be ready for ever. */
     epoll_ctl(server->epoll, EPOLL_CTL_DEL, stop.fd, NULL);
-    /* recv(2) gives what is there already, and then 0. Best effort: it fails
-     * only for connections that are lost. */
-    for (int i = 0; i < server->count; i++)
-        shutdown(server->client[i]->connection, SHUT_RD);
+    for (int i = server->count - 1; i >= 0; i--)
+        if (is_idle(server->client[i]))
+            drop_client(server, server->client[i]);
+}
+
+/* After a stop: tells a client whose reply is complete the end of the stream.
+ * A close(2) with unread bytes would send a reset, which can overtake the
+ * reply: what the client still sends is read, until it ends as well. */
+static void take_leave(struct client *client)
+{
+    if (client->leaving || !is_idle(client))
+        return;
+    shutdown(client->connection, SHUT_WR); /* Best effort: it may be lost. */
+    client->leaving = true;
 }
 
 /* Does what one event of a client asks for. */
@@ -257,6 +294,8 @@ static void serve_client(struct server *server, struct client *client)
         drop_client(server, client);
         return;
     }
+    if (server->listener == -1)
+        take_leave(client);
     bool sending = client->begin < client->end;
     if (sending == client->sending)
         return;
@@ -268,15 +307,15 @@ static void serve_client(struct server *server, struct client *client)
     }
 }
 
-/* While there is no place, the listener is left out: it would be ready all the
- * time. -1 after a complaint. */
+/* While no client can be accepted, the listener is left out: it would be ready
+ * all the time. -1 after a complaint. */
 static int watch_listener(struct server *server)
 {
-    bool full = server->count == server->clients;
-    if (full == server->full || server->listener == -1)
+    bool listening = server->count < server->clients && !server->lacking;
+    if (listening == server->listening || server->listener == -1)
         return 0;
-    server->full = full;
-    if (want(server, EPOLL_CTL_MOD, server->listener, full ? 0 : EPOLLIN,
+    server->listening = listening;
+    if (want(server, EPOLL_CTL_MOD, server->listener, listening ? EPOLLIN : 0,
              server) == 0)
         return 0;
     complain("epoll_ctl");
@@ -289,13 +328,16 @@ static int serve(struct server *server)
 {
     struct epoll_event events[EVENTS_MAX];
     while (server->listener != -1 || server->count > 0) {
-        int ready = epoll_wait(server->epoll, events, EVENTS_MAX, -1);
+        int ready = epoll_wait(server->epoll, events, EVENTS_MAX,
+                               server->lacking ? PAUSE_MS : -1);
         if (ready == -1 && errno == EINTR)
             continue;
         if (ready == -1) {
             complain("epoll_wait");
             return -1;
         }
+        if (ready == 0)
+            server->lacking = false; /* The pause is over. */
         bool called = false;
         bool stopped = false;
         for (int i = 0; i < ready; i++) {
@@ -319,7 +361,8 @@ static int serve(struct server *server)
 int main(int argc, char *argv[])
 {
     struct options options = parse_options(argc, argv);
-    struct server server = {.clients = options.clients, .epoll = -1};
+    struct server server = {
+        .clients = options.clients, .listening = true, .epoll = -1};
     server.client = calloc((size_t)server.clients, sizeof(*server.client));
     if (server.client == NULL || ss_stop_open(&stop) == -1) {
         complain("start");
