@@ -203,9 +203,11 @@ class Stage:
             poll = select.poll()
             poll.register(sock, select.POLLOUT)
             poll.poll(min(200, deadline.left() * 1000))
-        if error:
+        if error and error != errno.ECONNRESET:
             raise Failure("refused", f"connect failed: {os.strerror(error)}")
         peer = Peer(self, sock, label, address)
+        if error:                           # it was there, and is gone again
+            peer.end = "reset"
         self.peers.append(peer)
         return peer
 
