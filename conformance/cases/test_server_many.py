@@ -35,17 +35,6 @@ def stalled(server):
     return peer, peer.push(TOO_MUCH)
 
 
-def just_stalled(server):
-    """As `stalled`, but hardly more was sent than the server has read."""
-    peer = server.connect(receive_buffer=8192)
-    for offset in range(0, len(TOO_MUCH), 16384):
-        peer.send(TOO_MUCH[offset:offset + 16384])
-        server.expect_alive("a client that sends and does not read")
-        if peer.taken() < peer.sent:
-            break
-    return peer
-
-
 # -- nobody waits for another -----------------------------------------------------
 @case("many/idle-client", role="server", group=GROUP, clients=MANY,
       defects=(74,), source="document 001 III; recv(2): it waits until "
@@ -761,7 +750,7 @@ def test_end_of_many(server):
     Each gets what the server had taken of it, the silent ones get their end
     of stream, and then the server ends with status 0.
     """
-    slow = [just_stalled(server) for _ in range(3)]
+    slow = [stalled(server)[0] for _ in range(3)]
     silent = [server.connect() for _ in range(5)]
     server.quiet()
     taken = {peer: peer.taken() for peer in slow}
