@@ -21,7 +21,9 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff
-##   N=200 LOAD=2     soak: so many runs, with so many busy loops beside
+##   N=200 LOAD=2     soak: so many runs, with so many busy loops beside, and in
+##   UNDER=memory     turn under each of: busy memory one-processor low-priority
+##                    listeners
 ## Variables of the build:
 ##   CC=clang  CPPFLAGS=  CFLAGS=-O2  LDFLAGS=  LDLIBS=
 ##                    the compiler, and flags of yours beside those of the kit
@@ -37,7 +39,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
 OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
-           LOAD
+           LOAD UNDER
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -155,7 +157,8 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	@$(SOCKSTEP) soak $(call option,lesson,LESSON) $(call option,role,ROLE) \
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
-	    $(call option,n,N) $(call option,load,LOAD)
+	    $(call option,n,N) $(call option,load,LOAD) \
+	    $(call option,under,UNDER)
 
 requirements: ## Make docs/requirements.md and docs/catalogue.md anew
 	@$(SETUP) check

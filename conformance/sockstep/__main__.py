@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
     one.add_argument("--n", type=int, default=10)
     one.add_argument("--load", type=_jobs, default=os.cpu_count() or 1)
+    one.add_argument("--under")
 
     one = commands.add_parser("explain", help="tell of a case")
     one.add_argument("--case", required=True)

@@ -42,6 +42,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         else:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
+            targets = _able(targets)
             if arguments.variant:
                 targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
@@ -51,6 +52,18 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
         return judge(plan, cases, all_lessons, root, arguments)
+
+
+def _able(targets: list[Target]) -> list[Target]:
+    """Those that this system lets run: it may forbid io_uring(7)."""
+    rings = [target for target in targets if target.contract.calls == "ring"]
+    why = procfs.lacks_io_uring() if rings else ""
+    if not why:
+        return targets
+    print("sockstep: not judged, since this system has no io_uring for them "
+          f"({why}): " + ", ".join(target.key for target in rings),
+          file=sys.stderr)
+    return [target for target in targets if target not in rings]
 
 
 def _variants(targets: list[Target], root: Path,

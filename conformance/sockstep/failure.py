@@ -19,6 +19,7 @@ KINDS = {
     "stuck": "the program waits for something that cannot come",
     "timeout": "nothing came in the time allowed",
     "spin": "the program burns processor time instead of waiting",
+    "cost": "it is dearer than it need be",
     "crash": "the program was killed by a signal",
     "exit": "the program ended in the wrong way",
     "startup": "the program did not get ready",

@@ -193,7 +193,20 @@ def wait_of(pid: int, tid: int) -> Wait | None:
     return Wait(pid, tid, name, fd, timed)
 
 
-_SYS_PIDFD_GETFD = 438          # on every architecture: pidfd_getfd(2)
+# The same number on every architecture.
+_SYS_PIDFD_GETFD = 438          # pidfd_getfd(2)
+_SYS_IO_URING_SETUP = 425       # io_uring_setup(2)
+
+
+def lacks_io_uring() -> str:
+    """Why a program can't use io_uring(7) here, or ''."""
+    parameters = ctypes.create_string_buffer(120)   # struct io_uring_params
+    fd = ctypes.CDLL(None, use_errno=True).syscall(
+        _SYS_IO_URING_SETUP, 1, parameters)
+    if fd == -1:
+        return os.strerror(ctypes.get_errno())
+    os.close(fd)
+    return ""
 
 
 def has_socket_timeout(wait: Wait) -> bool:

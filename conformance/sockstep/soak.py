@@ -1,15 +1,20 @@
-"""`make soak N=..`: the same cases again and again, with busy processors.
+"""`make soak N=..`: the same cases again and again, on a troubled machine.
 
 A verdict that is not the one that the contract and lesson.toml have is false:
-the programs and the cases do not change between two runs.
+the programs and the cases do not change between two runs.  Each run has the
+next of the troubles that were chosen; busy loops run beside all of them.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import socket
 import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import run, selection
@@ -18,6 +23,64 @@ from .console import Console
 from .contract import load_lessons, step_target
 from .tools import tools
 from .transcript import count
+
+
+#: Memory that is taken and given back all the time, in bytes.
+CHURN_BYTES = 1 << 30
+LISTENERS = 100
+
+
+@contextlib.contextmanager
+def _nothing_else() -> Iterator[None]:
+    """Only the busy loops."""
+    yield
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[None]:
+    """A process takes much memory, touches it, and gives it back, for ever."""
+    with _processes([[sys.executable, "-ISc",
+                      f"while True: bytearray({CHURN_BYTES})"]]):
+        yield
+
+
+@contextlib.contextmanager
+def _one_processor() -> Iterator[None]:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@contextlib.contextmanager
+def _low_priority() -> Iterator[None]:
+    """All that is run has the lowest priority; the busy loops have not.
+
+    Who is not root can't raise it again: then the runs that follow keep it.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+@contextlib.contextmanager
+def _listeners() -> Iterator[None]:
+    """A hundred other sockets listen."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(LISTENERS):
+            stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        yield
+
+
+TROUBLES = {"busy": _nothing_else, "memory": _memory,
+            "one-processor": _one_processor, "low-priority": _low_priority,
+            "listeners": _listeners}
 
 
 def main(root: Path, arguments: argparse.Namespace) -> int:
@@ -30,24 +93,31 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
                     selection.cases(cases, arguments.case),
                     {lesson.name: lesson.contract for lesson in lessons},
                     tools(root), arguments.leaks == "yes")
+    troubles = selection.words(arguments.under) or list(TROUBLES)
+    if unknown := [word for word in troubles if word not in TROUBLES]:
+        raise selection.NoMatch(f"UNDER= has no '{unknown[0]}'; there is: "
+                                + ", ".join(TROUBLES))
     console = Console()
-    busy = _burners(arguments.load)
+    with _processes([["sh", "-c", "while :; do :; done"]] * arguments.load):
+        return _soak(plan, troubles, arguments, console)
+
+
+@contextlib.contextmanager
+def _processes(commands: list[list[str]]) -> Iterator[None]:
+    """Run these commands, which never end, until the block does."""
+    running: list[subprocess.Popen] = []
     try:
-        return _soak(plan, arguments, console)
+        for command in commands:
+            running.append(subprocess.Popen(command,
+                                            stdin=subprocess.DEVNULL))
+        yield
     finally:
-        for burner in busy:
-            burner.kill()
-            burner.wait()
+        for process in running:
+            process.kill()
+            process.wait()
 
 
-def _burners(number: int) -> list[subprocess.Popen]:
-    """Processes that keep so many processors busy until they are killed."""
-    return [subprocess.Popen(["sh", "-c", "while :; do :; done"],
-                             stdin=subprocess.DEVNULL)
-            for _ in range(number)]
-
-
-def _soak(plan: run.Plan, arguments: argparse.Namespace,
+def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
           console: Console) -> int:
     start = time.monotonic()
     false: Counter = Counter()
@@ -55,6 +125,7 @@ def _soak(plan: run.Plan, arguments: argparse.Namespace,
     runs = done = 0
     for runs in range(1, arguments.n + 1):
         tally: Counter = Counter()
+        trouble = troubles[(runs - 1) % len(troubles)]
 
         def sink(record: dict) -> None:
             tally[record["verdict"]] += 1
@@ -63,11 +134,13 @@ def _soak(plan: run.Plan, arguments: argparse.Namespace,
             console.progress(runs, arguments.n, tally, name)
             if record["verdict"] in ("fail", "error"):
                 false[name] += 1
-                console.line(f"run {runs}: {record['verdict']} {name}: "
+                console.line(f"run {runs}, {trouble}: "
+                             f"{record['verdict']} {name}: "
                              f"{record['message']}")
                 console.line(record["evidence"]["detail"])
 
-        outcome = run.execute(plan, arguments.jobs, sink)
+        with TROUBLES[trouble]():
+            outcome = run.execute(plan, arguments.jobs, sink)
         done += sum(tally.values())
         if runs % 10 == 0 and not console.live:
             console.line(f"run {runs}: {done:,} case runs, "
@@ -79,7 +152,8 @@ def _soak(plan: run.Plan, arguments: argparse.Namespace,
     console.line(
         f"{count(runs, 'run')}, {count(done, 'case run')} in "
         f"{time.monotonic() - start:.0f} s with {arguments.load} busy loops "
-        f"on {os.cpu_count()} processors and {arguments.jobs} jobs: "
+        f"on {os.cpu_count()} processors and {arguments.jobs} jobs, under "
+        f"{', '.join(troubles)}: "
         f"{count(sum(false.values()), 'false verdict')}")
     slow = sorted(slowest.items(), key=lambda item: -item[1])[:5]
     console.line("slowest: " + ", ".join(f"{name} {seconds:.2f}s"
