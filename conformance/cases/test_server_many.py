@@ -35,17 +35,6 @@ def stalled(server):
     return peer, peer.push(TOO_MUCH)
 
 
-def just_stalled(server):
-    """As `stalled`, but hardly more was sent than the server has read."""
-    peer = server.connect(receive_buffer=8192)
-    for offset in range(0, len(TOO_MUCH), 16384):
-        peer.send(TOO_MUCH[offset:offset + 16384])
-        server.expect_alive("a client that sends and does not read")
-        if peer.taken() < peer.sent:
-            break
-    return peer
-
-
 # -- nobody waits for another -----------------------------------------------------
 @case("many/idle-client", role="server", group=GROUP, clients=MANY,
       defects=(74,), source="document 001 III; recv(2): it waits until "
@@ -672,7 +661,7 @@ def test_listener_left(server):
     program.ended_by_harness = program.may_end = True
     program.signal(signal.SIGKILL)
     stage.wait(program.ending, None, "", program=program)
-    if server.port in [row.local[1] for row in stage.diag.listeners()]:
+    if stage.port_stays_open(server.port):
         try:
             server.exchange(2)
         except Failure as failure:
@@ -738,7 +727,7 @@ def test_end_of_many(server):
     Each gets what the server had taken of it, the silent ones get their end
     of stream, and then the server ends with status 0.
     """
-    slow = [just_stalled(server) for _ in range(3)]
+    slow = [stalled(server)[0] for _ in range(3)]
     silent = [server.connect() for _ in range(5)]
     server.quiet()
     taken = {peer: peer.taken() for peer in slow}

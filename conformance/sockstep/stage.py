@@ -23,7 +23,7 @@ from typing import Callable
 from . import closing, confine, procfs, sockdiag
 from .contract import Target
 from .datagram import DatagramPeer, Flush
-from .deadline import SPIN_CPU_SECONDS, Deadline
+from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
@@ -434,6 +434,9 @@ class Stage:
                 if stopped in ("stuck", "ended") and \
                         self._progress() != before:
                     continue                # ... or a part, with more to come
+                if stopped == "stuck" and program.alive() and \
+                        not self._at_rest_for_good(program):
+                    continue                # a timer of the kernel's woke it
                 told = what.format(amount() if amount else "")
                 raise self._gave_up(stopped, told, program, deadline,
                                     missing, peer, start)
@@ -628,6 +631,18 @@ class Stage:
                  in procfs.descendants(os.getpid()) if pid not in known]
         return [pid for pid, facts in found
                 if facts and facts.state not in "ZX"]
+
+    def port_stays_open(self, port: int) -> bool:
+        """Whether somebody listens there after the program's end.
+
+        What the kernel still does for one that was killed is waited for.
+        """
+        deadline = Deadline(LEFT_SECONDS, self.factor())
+        while any(row.local[1] == port for row in self.diag.listeners()):
+            if self.left_over() or deadline.expired():
+                return True
+            self._pace(None, None, 0, 0.001)
+        return False
 
     def _everybody(self) -> list[int]:
         """Every process that a program of this stage made, and itself."""
