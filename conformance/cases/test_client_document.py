@@ -26,7 +26,9 @@ def test_python_server(stage, target, launch_client):
     lines = [b"from C to Python", b"and back"]
     if target.contract.messages == "one":
         lines = lines[:1]
-    for script in SERVERS[target.contract.messages]:
+    for script in SERVERS[target.contract.messages] + (
+            ["echo_server_threads.py"] if target.contract.clients == "many"
+            else []):
         server = stage.assist("server", script, LOOPBACK, "0")
         port = stage.wait_listening(server).local[1]
         server.freeze()                 # who only pretends does not connect
