@@ -465,29 +465,6 @@ def test_fd_setsize(launch_server):
         stage.expect_exit(1, program, "it can't work with such descriptors")
 
 
-@case("limit/high-numbers", role="server", group=GROUP, clients=MANY,
-      defects=(71,), level=SHOULD,
-      source="select(2), FD_SETSIZE; poll(2); epoll(7)",
-      hints=["Which of the calls that wait for many descriptors have a "
-             "limit on their numbers?",
-             "select() ends at 1023. poll() and epoll_wait() take any "
-             "descriptor, and so do threads and processes."],
-      by_hand="""python3 -c "import os
-      for n in range(3, 1100): os.dup2(0, n)
-      os.execv('SERVER', ['SERVER', '-P', 'PORT'])" < /dev/null &
-      echo hello | nc -N HOST PORT    # hello; needs ulimit -n 2048""")
-def test_high_numbers(launch_server):
-    """A server serves clients whose descriptors are above 1023, too.
-
-    A thousand clients need as many descriptors, and a program that started
-    the server may have left some open.
-    """
-    server = launch_server(hold=CROWD, nofile=CROWD_DESCRIPTORS)
-    first = server.exchange(1)
-    server.exchange(2)
-    server.exchange(3, first)
-
-
 @case("many/thousand", role="server", group=GROUP, clients=MANY,
       defects=(74, 75, 77, 78), source="the contract of the lesson; epoll(7); "
       "getrlimit(2), RLIMIT_NOFILE",
