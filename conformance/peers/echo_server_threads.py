@@ -1,11 +1,11 @@
-"""The echo server of document 001, part III: a thread for each client.
+"""The echo server of document 001, part III, with its threads started.
 
 Usage: echo_server_threads.py [HOST [PORT]]
 
-The address can be chosen (port 0: the kernel chooses), and the thread is
-started: the document names the method that does so and leaves out its
-parentheses, so that its own program serves nobody.  All else is as in the
-document: the same calls, in the same order, with the same sizes.
+The document names the method that starts a thread without calling it, so
+that its server serves nobody; here it is called.  The address can be chosen
+(port 0: the kernel chooses); all else is as in the document: the same calls,
+in the same order, with the same sizes.
 """
 import socket
 import sys
@@ -30,8 +30,7 @@ def main() -> None:
         while True:
             listener.listen(1)
             connection, _client = listener.accept()
-            worker = Thread(target=serve, args=(connection,))
-            worker.start()
+            Thread(target=serve, args=(connection,)).start()
 
 
 if __name__ == "__main__":
