@@ -29,7 +29,10 @@ def test_python_server(stage, target, launch_client):
     if target.contract.messages == "one":
         lines = lines[:1]
     unix = target.contract.transport == "unix"
-    for script in SERVERS["unix" if unix else target.contract.messages]:
+    scripts = SERVERS["unix" if unix else target.contract.messages]
+    if target.contract.clients == "many":
+        scripts = [*scripts, "echo_server_threads.py"]
+    for script in scripts:
         path = stage.unix_path() if unix else ""
         server = stage.assist("server", script,
                               *([path] if unix else [LOOPBACK, "0"]))

@@ -86,7 +86,7 @@ def _ask_end(stage: "Stage", program: Program, served: bool,
         if ending.signal in asked or ending.status in (
                 0, *(128 + number for number in asked)):
             return
-        if ending.signal is None and program.may_end:
+        if ending.signal in (None, signal.SIGKILL) and program.may_end:
             return                      # the case has looked at it
         if ending.signal is None:
             raise Failure("exit", f"the {program.label} ended with "
@@ -136,7 +136,8 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
     stage.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
                       for finding in found]
     first = found[0]
-    raise Failure("leak" if first.is_leak else "memory",
+    raise Failure("race" if program.watch_threads else
+                  "leak" if first.is_leak else "memory",
                   f"Valgrind: {first}", stage.findings[0])
 
 

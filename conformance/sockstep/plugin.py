@@ -25,6 +25,8 @@ from .roles import Client, Resolver, Server
 from .stage import Stage
 
 PROPERTY = "sockstep"
+#: Descriptors that this process may have; what it starts gets its own limit.
+MOST_DESCRIPTORS = 4096
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _stage_key: pytest.StashKey[Stage] = pytest.StashKey()
@@ -40,6 +42,11 @@ class _Worker:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A thousand clients have a descriptor each, here as in the server.
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY \
+            else min(hard, MOST_DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         # Within the folder of the run, which is removed at its end even if a
         # program has killed this process.
         self.folder = Path(tempfile.mkdtemp(

@@ -32,7 +32,7 @@ _X86_64 = {
     247: ("waitid", None), 270: ("pselect6", 4), 271: ("ppoll", 2),
     275: ("splice", None), 281: ("epoll_pwait", 3), 288: ("accept4", None),
     299: ("recvmmsg", 4), 307: ("sendmmsg", None),
-    426: ("io_uring_enter", None), 441: ("epoll_pwait2", 3),
+    426: ("io_uring_enter", "ring"), 441: ("epoll_pwait2", 3),
     449: ("futex_waitv", 3),
 }
 _AARCH64 = {
@@ -48,7 +48,7 @@ _AARCH64 = {
     203: ("connect", None), 206: ("sendto", None), 207: ("recvfrom", None),
     211: ("sendmsg", None), 212: ("recvmsg", None), 242: ("accept4", None),
     243: ("recvmmsg", 4), 260: ("wait4", None), 269: ("sendmmsg", None),
-    426: ("io_uring_enter", None), 441: ("epoll_pwait2", 3),
+    426: ("io_uring_enter", "ring"), 441: ("epoll_pwait2", 3),
     449: ("futex_waitv", 3),
 }
 _WAITING_CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(
@@ -184,6 +184,8 @@ def wait_of(pid: int, tid: int) -> Wait | None:
         timed = True
     elif timeout == "futex":                # a timeout only where one waits
         timed = arguments[1] & 0x7f in (0, 6, 9, 11) and arguments[3] != 0
+    elif timeout == "ring":                 # IORING_ENTER_EXT_ARG has the time
+        timed = arguments[3] & 8 != 0
     elif name in ("poll", "epoll_wait", "epoll_pwait"):
         timed = arguments[timeout] not in _MINUS_ONE and \
             not arguments[timeout] & 0x80000000
@@ -270,6 +272,10 @@ def turns(pid: int, tid: int) -> str:
 def thread_state(pid: int, tid: int) -> str:
     text = _read(f"/proc/{pid}/task/{tid}/stat")
     return text[text.rindex(")") + 2] if text else ""
+
+
+def thread_name(pid: int, tid: int) -> str:
+    return _read(f"/proc/{pid}/task/{tid}/comm").strip()
 
 
 def descriptors(pid: int) -> dict[int, str]:

@@ -48,7 +48,8 @@ class Program:
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
                  transcript: Transcript, *, label: str, role: str,
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
-                 under_valgrind: bool = False, nofile: int = 1024,
+                 under_valgrind: bool = False, watch_threads: bool = False,
+                 nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
                  files: dict[str, str] | None = None,
@@ -63,6 +64,7 @@ class Program:
         self.transcript = transcript
         self.plan = plan
         self.under_valgrind = under_valgrind
+        self.watch_threads = watch_threads  # by Helgrind, under Valgrind
         self.factor = VALGRIND_FACTOR if under_valgrind else \
             variants.FACTOR if variant in variants.SANITIZERS else 1.0
         self.frozen = False
@@ -85,10 +87,11 @@ class Program:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
         if under_valgrind:
-            command = valgrind.command(self.directory) + command
+            command = valgrind.command(self.directory,
+                                       watch_threads) + command
         limits = [f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
-        if variant not in variants.SANITIZERS:                   # it maps terabytes as its shadow
+        if variant not in variants.SANITIZERS:  # one maps terabytes
             limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
         if task_limit:
             limits += task_limit.launch_words()
@@ -217,13 +220,15 @@ class Program:
         except ProcessLookupError:
             pass                            # it ended, or waits to be reaped
 
-    def freeze(self) -> None:
+    def freeze(self, alone: bool = False) -> None:
         """Stop every thread: what comes now is met all at once later.
 
-        The threads of its children too, which may be what serves a client.
+        The threads of its children too, which may be what serves a client;
+        `alone`: only those of the process that was started.
         """
         deadline = Deadline(factor=self.factor)
-        while running := self._in_states("RSDIP"):
+        while running := [pid for pid in self._in_states("RSDIP")
+                          if pid == self.pid or not alone]:
             if not self.alive():
                 return
             if deadline.expired():

@@ -106,6 +106,13 @@ class Server:
         self._peers.append(peer)
         return peer
 
+    def try_connect(self) -> Peer | None:
+        """A new TCP client; None where the server's queue has no room now."""
+        peer = self.stage.connect(self.address, or_none=True)
+        if peer:
+            self._peers.append(peer)
+        return peer
+
     def exchange(self, seed: int = 0, peer: Peer | None = None) -> Peer:
         """One whole exchange of the service, with a new client or `peer`."""
         peer = peer or self.connect()
@@ -161,6 +168,10 @@ class Server:
         if not self.program.alive():
             raise Failure("exit", f"{what} ended the server "
                           f"({self.program.ending()})", told_by(self.program))
+
+    def expect_within_limits(self) -> None:
+        """It has not made more tasks than a program of the runner may."""
+        self.stage._no_bomb(self.program)
 
     def expect_orderly_end(self, number: signal.Signals = signal.SIGTERM,
                            when: str = "") -> None:

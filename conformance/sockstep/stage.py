@@ -23,7 +23,7 @@ from typing import Callable
 from . import closing, confine, procfs, sockdiag
 from .contract import Target
 from .datagram import DatagramPeer, Flush
-from .deadline import SPIN_CPU_SECONDS, Deadline
+from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
@@ -162,13 +162,15 @@ class Stage:
                        detail)
 
     def connect(self, address: tuple[str, int], receive_buffer: int = 0,
-                send_buffer: int = 0, source: str = "") -> Peer:
+                send_buffer: int = 0, source: str = "",
+                or_none: bool = False) -> Peer | None:
         """A connection of the harness to `address`.
 
         `receive_buffer` (bytes, before connect) makes a peer that soon takes
         no more, with the segments of an Ethernet (for the large ones of the
         loopback the kernel grants megabytes of send buffer); `send_buffer`
         one that soon has to wait; `source` is the local address to come from.
+        `or_none`: None where the listening socket's queue has no room now.
         """
         label = f"client {len(self.peers) + 1}"
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -198,6 +200,9 @@ class Stage:
 
         deadline = Deadline(factor=self.factor())
         while not connected():
+            if or_none:
+                sock.close()
+                return None
             if deadline.expired():
                 raise Failure("refused", "the connection was not taken: the "
                               "queue of the listening socket is full, or "
@@ -205,9 +210,11 @@ class Stage:
             poll = select.poll()
             poll.register(sock, select.POLLOUT)
             poll.poll(min(200, deadline.left() * 1000))
-        if error:
+        if error and error != errno.ECONNRESET:
             raise Failure("refused", f"connect failed: {os.strerror(error)}")
         peer = Peer(self, sock, label, address)
+        if error:                           # it was there, and is gone again
+            peer.end = "reset"
         self.peers.append(peer)
         return peer
 
@@ -466,6 +473,9 @@ class Stage:
                 if stopped in ("stuck", "ended") and \
                         self._progress() != before:
                     continue                # ... or a part, with more to come
+                if stopped == "stuck" and program.alive() and \
+                        not self._at_rest_for_good(program):
+                    continue                # a timer of the kernel's woke it
                 told = what.format(amount() if amount else "")
                 raise self._gave_up(stopped, told, program, deadline,
                                     missing, peer, start)
@@ -660,6 +670,18 @@ class Stage:
                  in procfs.descendants(os.getpid()) if pid not in known]
         return [pid for pid, facts in found
                 if facts and facts.state not in "ZX"]
+
+    def port_stays_open(self, port: int) -> bool:
+        """Whether somebody listens there after the program's end.
+
+        What the kernel still does for one that was killed is waited for.
+        """
+        deadline = Deadline(LEFT_SECONDS, self.factor())
+        while any(row.local[1] == port for row in self.diag.listeners()):
+            if self.left_over() or deadline.expired():
+                return True
+            self._pace(None, None, 0, 0.001)
+        return False
 
     def _everybody(self) -> list[int]:
         """Every process that a program of this stage made, and itself."""

@@ -4,9 +4,14 @@ Valgrind's XML is read, not its exit status: a server that is ended by SIGTERM
 exits with 143 whatever was found.  A log that is missing or cut is an error
 of the harness, never a pass.  Source: valgrind(1), Valgrind's
 docs/internals/xml-output-protocol4.txt.
+
+Helgrind, Valgrind's tool for threads, knows what locks, joins and condition
+variables put in order, and takes C11's atomics for plain accesses: what it
+says of a line with one of these is left out.
 """
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +23,15 @@ _LEAKS = "Leak_"
 #: those of threads that live, and those that the C library keeps for the next
 #: (pthread_create(3): 40 MiB of them).  More are threads that nobody joins.
 _STACKS = 5
+_MEMCHECK = ["--leak-check=full",
+             "--show-leak-kinds=definite,indirect,possible",
+             "--errors-for-leak-kinds=definite,indirect,possible"]
+#: Where two accesses conflict only the last one of each thread is kept.
+_HELGRIND = ["--tool=helgrind", "--history-level=approx"]
+_ATOMIC_CALL = re.compile(r"\b_*(?:atomic|sync)_|std::(?:__)?atomic")
+_ATOMIC_NAME = re.compile(
+    r"(?:\b_Atomic\b[^;=(){}]*?|\batomic_\w+\s+|\batomic<[^>]*>\s+)"
+    r"\**(\w+)\s*[;=\[{,]")
 
 
 @dataclass(frozen=True)
@@ -37,11 +51,13 @@ class Finding:
         return f"{self.what} ({self.place})" if self.place else self.what
 
 
-def command(directory: Path) -> list[str]:
-    """The words that stand before a program's own command."""
-    return ["valgrind", "--quiet", "--leak-check=full",
-            "--show-leak-kinds=definite,indirect,possible",
-            "--errors-for-leak-kinds=definite,indirect,possible",
+def command(directory: Path, threads: bool = False) -> list[str]:
+    """The words that stand before a program's own command.
+
+    `threads`: it is watched for data races (Helgrind), not for misuse of
+    memory.
+    """
+    return ["valgrind", "--quiet", *(_HELGRIND if threads else _MEMCHECK),
             "--child-silent-after-fork=yes", "--num-callers=20",
             # Both only make its start faster: no debugger, fewer tables.
             "--vgdb=no", "--read-inline-info=no",
@@ -66,7 +82,8 @@ def findings(directory: Path, own: Path | None = None) -> list[Finding]:
             raise HarnessError(f"Valgrind's log {log.name} is cut off "
                                f"({error}): the program was killed before "
                                "its leaks could be counted") from error
-        errors = list(root.iter("error"))
+        errors = [element for element in root.iter("error")
+                  if not _is_atomic(element)]
         stacks = [element for element in errors if _is_stack(element)]
         if sum(map(_blocks, stacks)) < _STACKS:
             errors = [element for element in errors if element not in stacks]
@@ -85,6 +102,27 @@ def _is_stack(error: ElementTree.Element) -> bool:
 
 def _blocks(error: ElementTree.Element) -> int:
     return int(error.findtext("xwhat/leakedblocks") or 0)
+
+
+def _is_atomic(error: ElementTree.Element) -> bool:
+    """Whether Helgrind took an atomic access for a race."""
+    return error.findtext("kind") == "Race" and any(
+        _ATOMIC_CALL.search(frame.findtext("fn") or "") or
+        _on_atomic_line(frame)
+        for stack in error.findall("stack")
+        for frame in stack.findall("frame")[:1])
+
+
+def _on_atomic_line(frame: ElementTree.Element) -> bool:
+    source = Path(frame.findtext("dir") or ".", frame.findtext("file") or "")
+    number = int(frame.findtext("line") or 0)
+    if not number or not source.is_file():
+        return False
+    text = source.read_text(errors="replace")
+    lines = text.splitlines()
+    here = lines[number - 1] if number <= len(lines) else ""
+    return bool(_ATOMIC_CALL.search(here)) or bool(
+        set(_ATOMIC_NAME.findall(text)) & set(re.findall(r"\w+", here)))
 
 
 def _finding(error: ElementTree.Element, own: Path | None) -> Finding:

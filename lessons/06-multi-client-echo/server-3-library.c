@@ -1,0 +1,193 @@
+/*
+ * An echo server for many clients: each is served by a thread of its own, and
+ * everything that a client sends goes back to it.
+ *
+ * Run: build/lessons/06-multi-client-echo/server-3-library -P 8080
+ *      and, in two more terminals, nc 127.0.0.1 8080
+ *
+ * Changed since step 2: what lessons 02 and 03 taught comes from the library:
+ * ss_listen() sets SO_REUSEADDR, ss_recv_some() and ss_send_all() go on after
+ * EINTR and after a short count and keep SIGPIPE away. accept(2) is called
+ * again after the errors that belong to one client, and listen(2) is called
+ * once, with a longer queue.
+ *
+ * Still wrong:
+ * - As many threads as clients, without a limit (4).
+ * - A thread that cannot be made ends the program (5).
+ * - SIGTERM kills the program in the middle of all replies (6).
+ * - A client that says nothing keeps a thread, and no descriptor left for a
+ *   client (EMFILE) ends the program (7).
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "ss_io.h"
+#include "ss_listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define DEFAULT_PORT "8080"
+#define BACKLOG SOMAXCONN
+#define BUFFER_SIZE 1024
+
+struct options {
+    const char *host; /* NULL: every IPv4 address of this machine */
+    const char *port;
+};
+
+static const char *program = "server";
+
+/* Tells standard error what failed and, by errno, why. Any thread may. */
+static void complain(const char *what)
+{
+    char why[128] = "";
+    strerror_r(errno, why, sizeof(why)); /* strerror(3) may share its buffer. */
+    fprintf(stderr, "%s: %s: %s\n", program, what, why);
+}
+
+static bool is_number(const char *text, long least, long most)
+{
+    /* strtol(3) allows blanks and a sign before the digits; we do not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && number >= least && number <= most;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = NULL, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_number(optarg, 0, 65535))
+            options.port = optarg; /* "0": the kernel chooses one */
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* A listening socket, or -1 after a complaint. */
+static int open_listener(const struct options *options)
+{
+    const char *host = options->host != NULL ? options->host : "0.0.0.0";
+    int listener = -1;
+    size_t count = 0;
+    int resolver = 0;
+    if (ss_listen(host, options->port, SOCK_STREAM, BACKLOG, &listener, 1,
+                  &count, &resolver) == 0)
+        return listener;
+    fprintf(stderr, "%s: listen %s port %s: %s\n", program, host, options->port,
+            resolver == 0 || resolver == EAI_SYSTEM ? strerror(errno)
+                                                    : gai_strerror(resolver));
+    return -1;
+}
+
+/* A thread's work: sends back what comes until the end of the stream. */
+static void *echo(void *argument)
+{
+    int connection = (int)(intptr_t)argument;
+    char buffer[BUFFER_SIZE];
+    for (;;) {
+        size_t got = 0;
+        size_t sent = 0;
+        if (ss_recv_some(connection, buffer, sizeof(buffer), NULL, &got) == -1)
+            complain("recv");
+        if (got == 0)
+            break; /* The client has sent its last byte, or is lost. */
+        if (ss_send_all(connection, buffer, got, NULL, &sent) == -1) {
+            complain("send");
+            break;
+        }
+    }
+    close(connection); /* Best effort: every byte has been sent or lost. */
+    return NULL;
+}
+
+/* Lets a thread of its own serve a client; -1 after a complaint. */
+static int start_thread(int connection)
+{
+    pthread_t thread;
+    /* The number itself is handed over. A pointer to it would be to a variable
+     * that the next accept(2) changes. */
+    int error =
+        pthread_create(&thread, NULL, echo, (void *)(intptr_t)connection);
+    if (error == 0)
+        error = pthread_detach(thread); /* Nobody waits for its end. */
+    if (error == 0)
+        return 0;
+    errno = error; /* These calls return their error. */
+    complain("pthread_create");
+    return -1;
+}
+
+/* 0 where accept(2) may be called again; -1 after a complaint. */
+static int after_failed_accept(void)
+{
+    switch (errno) {
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED: /* The client left before it was accepted. */
+    case EPROTO:       /* From here on: errors of the network, which Linux */
+    case ENETDOWN:     /* hands to accept(2) for the new connection. */
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+    case EPERM: /* A rule of the firewall. */
+        return 0;
+    default:
+        complain("accept");
+        return -1;
+    }
+}
+
+/* Accepts one client after the other, for ever; -1 after a complaint. */
+static int serve(int listener)
+{
+    for (;;) {
+        int connection = accept(listener, NULL, NULL);
+        if (connection == -1) {
+            if (after_failed_accept() == -1)
+                return -1;
+            continue;
+        }
+        if (start_thread(connection) == -1) {
+            close(connection); /* Best effort: the program ends. */
+            return -1;
+        }
+    }
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    int listener = open_listener(&options);
+    if (listener == -1)
+        return 1;
+    int result = serve(listener);
+    close(listener); /* Best effort: the program ends anyway. */
+    return result == 0 ? 0 : 1;
+}
