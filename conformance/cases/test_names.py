@@ -325,6 +325,7 @@ def test_server_without_ipv6(launch_server):
     """
     first = launch_server(host=None, plan="socket@1000=EMFILE")
     first.program.plan_may_miss = True
+    first.exchange()
     first.done()
     newer = [call.number for call in first.program.calls()
              if call.text.startswith("socket(AF_INET6 ")]
