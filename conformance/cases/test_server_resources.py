@@ -2,7 +2,7 @@
 import resource
 
 from sockstep import procfs
-from sockstep.case import EVERY_SERVICE, FOR_EVER, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, STREAMS, case
 from sockstep.failure import Failure, mismatch
 from sockstep.transcript import shorten
 
@@ -71,6 +71,7 @@ def descriptors(server):
       services=EVERY_SERVICE, clients=FOR_EVER, source="close(2); accept(2), EMFILE",
       hints=["Each accept() makes a descriptor that must be given back.",
              "Call close() on the connection when its client has left."],
+      transports=STREAMS,
       by_hand="""ls /proc/PID/fd | wc -l, then some clients, then the same
                  again: the number must not grow.""")
 def test_descriptors(server):
@@ -88,6 +89,7 @@ def test_descriptors(server):
       hints=["A connection that failed has a descriptor all the same.",
              "Let every way out of the function that serves a client come "
              "by close()."],
+      transports=STREAMS,
       by_hand="""ls /proc/PID/fd | wc -l, then some times:
                  python3 -c 'import socket,struct as t; s=socket.socket();
                  s.connect(("HOST", PORT)); s.send(b"x"); s.recv(1);
@@ -98,6 +100,8 @@ def test_descriptors_on_error(server):
 
     The ways out that are seldom taken are the ones that forget it.
     """
+    server.exchange().close()           # else there is nothing to find
+    server.quiet()
     must_not_grow(server, broken_off, lambda: descriptors(server),
                   "descriptors")
 
@@ -107,6 +111,7 @@ def test_descriptors_on_error(server):
       source="wait(2), NOTES: zombies; pthread_detach(3)",
       hints=["What was started for a client must be over after it.",
              "Call waitpid() for each child; join or detach each thread."],
+      transports=STREAMS,
       by_hand="""ps -L --ppid PID and ps -L PID, before and after some
                  clients: the list must not grow. A zombie shows as
                  <defunct>.""")
@@ -139,6 +144,7 @@ def all_answered(server):
       hints=["Who allocates for a client frees when the client has left.",
              "Run the server under valgrind --leak-check=full: it names the "
              "line that allocated."],
+      transports=STREAMS,
       by_hand="""valgrind --leak-check=full SERVER -P PORT, some clients,
                  then Ctrl-C: no block is "definitely lost".""")
 def test_heap(server):
@@ -156,6 +162,7 @@ def test_heap(server):
       hints=["A client that breaks off is one whose memory must be freed.",
              "Free at one place, which every way out of the function comes "
              "by."],
+      transports=STREAMS,
       by_hand="""valgrind --leak-check=full SERVER -P PORT, a client that
                  resets (see leak/descriptors-on-error), then Ctrl-C.""")
 def test_heap_on_error(server):
@@ -164,6 +171,8 @@ def test_heap_on_error(server):
     The free() at the end of a function helps nothing where an error
     returns in its middle.
     """
+    server.exchange().close()           # else there is nothing to find
+    server.quiet()
     for number in range(4):
         broken_off(server, number)
 
@@ -174,6 +183,7 @@ def test_heap_on_error(server):
              "to end.",
              "The client stays in the queue, so accept() fails again at "
              "once: wait a moment, 100 ms say, before the next call."],
+      transports=STREAMS,
       by_hand="""Connect with nc and type a line. prlimit --pid PID
                  --nofile=4: (4 is the number of the connection's
                  descriptor). Start a second nc, end the first. The server
@@ -225,6 +235,7 @@ def allow(server, number):
       hints=["malloc() may return NULL.",
              "Look at each result; say what failed and end with status 1, "
              "or drop that client alone."],
+      transports=STREAMS,
       by_hand="""LD_PRELOAD=build/src/fault_preload.so
                  SOCKSTEP_FAULTS='malloc@1=ENOMEM' SERVER -P PORT
                  with 1, then 2, then 3 ... and a client each time.""")
@@ -259,12 +270,12 @@ def survive(server):
     program, stage = server.program, server.stage
     due = server.service.whole()
     try:
-        server.address = stage.wait_listening(program).local
+        server.find()
         peer = server.connect()
         server.service.ask(peer)
         peer.half_close()
         came = peer.until_end()
-        if not due.startswith(came):
+        if not server.service.right_beginning(came):
             raise Failure("wrong-bytes", f"wrong bytes came back: "
                           f"{shorten(came)}", mismatch=mismatch(due, came))
     except Failure as failure:

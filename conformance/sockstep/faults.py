@@ -40,6 +40,16 @@ def environment(plan: str, log: Path, preload: Path) -> dict[str, str]:
             LOG_VARIABLE: str(log)}
 
 
+def plans_fault(plan: str) -> bool:
+    """Whether the plan has an item that some call is to meet.
+
+    ``clock@*=fast:N`` is none: it is in force all the time.
+    """
+    items = [item.strip() for item in re.split("[;\n]", plan)]
+    return any("=" in item and not item.startswith("clock@")
+               for item in items)
+
+
 def reached(log: Path) -> bool:
     """Whether the program loaded the preload (a static one can't).
 

@@ -6,7 +6,7 @@
  * Run: build/lessons/06-multi-client-echo/client-1-mirror -P 8080
  *      while a server listens there
  *
- * Still wrong, all of it mended in (2), and one fault at a time in lesson 03:
+ * Still wrong:
  * - A line is sent without its newline.
  * - One recv(2) is taken for one reply, and the server's end for an empty one.
  * - One send(2) is taken for a whole line. Python's sendall() sends the rest
@@ -16,6 +16,7 @@
  *   each other, and a server's end goes unnoticed until the next line is typed.
  * - A lost server kills the program by SIGPIPE, errors of standard output are
  *   ignored, and it knows IPv4 only.
+ * All of that is mended in (2); lesson 03 mends one fault at a time.
  */
 #define _POSIX_C_SOURCE 200809L
 

@@ -8,11 +8,11 @@
  * Changed since step 11: back to epoll, which is there on every Linux, and to
  * level triggering (step 9), which needs the fewest calls: epoll_wait, recv and
  * send for a message. New beside step 9: a stop leaves one second for the
- * replies under way. Where there is no descriptor for a client, the listener is
- * not watched until one leaves or a pause is over. All clients share one large
- * buffer; who does not take a reply at once keeps it until the reply is sent,
- * and the others get a new one. Without -H the server listens on IPv6 as well.
- * A reader of standard error that has gone does not end it by SIGPIPE.
+ * replies under way, and a reply that the client's side has not taken yet
+ * counts as one. All clients share one large buffer; who does not take a reply
+ * at once keeps it until the reply is sent, and the others get a new one.
+ * Without -H the server listens on IPv6 as well. A reader of standard error
+ * that has gone does not end it by SIGPIPE.
  *
  * Still wrong:
  * - Clients over the limit wait as long as those before them stay. Never

@@ -15,6 +15,8 @@
  * - As many threads as clients, without a limit (4).
  * - A thread that cannot be made ends the program (5).
  * - SIGTERM kills the program in the middle of all replies (6).
+ * - A client that says nothing keeps a thread, and no descriptor left for a
+ *   client (EMFILE) ends the program (7).
  */
 #define _POSIX_C_SOURCE 200809L
 

@@ -234,10 +234,10 @@ static int accept_clients(struct server *server)
         if (connection == -1 && after_failed_accept(server) == -1)
             return -1;
         if (connection >= FD_SETSIZE) {
-            fprintf(stderr,
-                    "%s: accept: descriptor %d is too large for "
-                    "select\n",
-                    program, connection);
+            if (!server->told)
+                fprintf(stderr, "%s: accept: %d is too large for select\n",
+                        program, connection);
+            server->told = true;
             close(connection); /* FD_SET would write beyond the set. */
         } else if (connection != -1) {
             server->told = false;

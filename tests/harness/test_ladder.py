@@ -4,11 +4,12 @@ Nothing is run here: what the programs truly do is what `make check` sees.
 """
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from sockstep import explain, run
+from sockstep import catalogue, explain, run
 from sockstep.case import Case, applies, case, load_cases
 from sockstep.contract import (Lesson, LessonError, Step, load_lesson,
                                load_lessons, step_target)
@@ -34,7 +35,7 @@ def name_of(value) -> str:
 
 def test_there_is_something_to_look_at() -> None:
     assert len(LESSONS) >= 2 and len(CASES) >= 20 and len(STEPS) >= 20
-    assert {step.role for _, step in STEPS} == {"server", "client"}
+    assert {step.role for _, step in STEPS} == {"server", "client", "resolve"}
 
 
 @pytest.mark.parametrize(("lesson", "steps"), LADDERS, ids=name_of)
@@ -103,6 +104,32 @@ def test_the_requirements_are_fresh() -> None:
     assert written == explain.requirements(ROOT) + "\n"
     for slug in CASES:
         assert f"`{slug}`" in written
+
+
+def test_the_catalogue_is_fresh_and_whole() -> None:
+    """Each fault has a case, or a reason why it can't have one."""
+    written = (ROOT / "docs/catalogue.md").read_text()
+    assert written == catalogue.catalogue(ROOT) + "\n"
+    found = {number for entry in CASES.values() for number in entry.defects}
+    for _group, faults in catalogue.load_faults():
+        for fault in faults:
+            assert (fault["number"] in found) != bool(fault.get("why_not")), \
+                fault["fault"]
+
+
+def test_the_documents_are_mapped_to_what_there_is() -> None:
+    """docs/documents.md names steps and cases that exist, and only those."""
+    text = (ROOT / "docs/documents.md").read_text()
+    steps = {(lesson.number, role, step.number): step.name
+             for lesson in LESSONS for role in lesson.steps
+             for step in lesson.steps[role]}
+    for number, role, which, name in re.findall(
+            r"(\d\d) (server|client|resolve) (\d+)(?: `([a-z0-9-]+)`)?",
+            text):
+        assert (number, role, int(which)) in steps, (number, role, which)
+        assert name in ("", steps[number, role, int(which)]), name
+    for slug in re.findall(r"`([a-z0-9-]+/[a-z0-9-]+)`", text):
+        assert slug in CASES, slug
 
 
 def test_every_step_tells_what_it_changes() -> None:

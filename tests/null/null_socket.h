@@ -62,6 +62,18 @@ static inline int null_listener(int argc, char *argv[])
     return listener;
 }
 
+/* A bound UDP socket. */
+static inline int null_datagrams(int argc, char *argv[])
+{
+    struct addrinfo *address = null_address(argc, argv, NULL);
+    int server = socket(address->ai_family, SOCK_DGRAM, 0);
+    if (server == -1 ||
+        bind(server, address->ai_addr, address->ai_addrlen) == -1)
+        exit(0);
+    freeaddrinfo(address);
+    return server;
+}
+
 static inline int null_connection(int argc, char *argv[])
 {
     struct addrinfo *address = null_address(argc, argv, "127.0.0.1");
