@@ -164,7 +164,7 @@ def test_broken_pipe(launch_server):
                for call in server.program.calls()):
             server.wait_frozen()    # each of its processes has a send@1
             server.thaw()
-        peer.expect(LINE)
+        peer.expect(server.service.reply(LINE))
 
 
 @case("signal/orderly-end", role="server", group=GROUP, defects=(29, 31),
