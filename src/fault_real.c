@@ -38,9 +38,8 @@ static const struct {
     SLOT(close_range),   SLOT(closefrom),      SLOT(dup2),
     SLOT(dup3),          SLOT(fork),           SLOT(pthread_create),
     SLOT(aligned_alloc), SLOT(posix_memalign), SLOT(sendfile),
-    SLOT(sendfile64),    SLOT(splice),         SLOT(fsync),
-    SLOT(fdatasync),     SLOT(rename),         SLOT(renameat),
-    SLOT(renameat2),
+    SLOT(splice),        SLOT(fsync),          SLOT(fdatasync),
+    SLOT(rename),        SLOT(renameat),       SLOT(renameat2),
 };
 
 /* What only some C libraries have: musl knows neither _FORTIFY_SOURCE nor
@@ -48,7 +47,7 @@ static const struct {
 static bool may_be_missing(const char *name)
 {
     static const char *const names[] = {"close_range", "closefrom",
-                                        "epoll_pwait2"};
+                                        "epoll_pwait2", "renameat2"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {
