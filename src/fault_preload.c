@@ -1114,10 +1114,11 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 /* ---- Data that stay in the kernel ---- */
 
-/* Not from the headers, which need _GNU_SOURCE for some of them. */
+/* Not from the headers, which need _GNU_SOURCE for some of them. An offset has
+ * 64 bits wherever this runs.
+ */
 ssize_t sendfile(int to, int from, off_t *offset, size_t length);
-ssize_t sendfile64(int to, int from, __off64_t *offset, size_t length);
-ssize_t splice(int from, __off64_t *from_offset, int to, __off64_t *to_offset,
+ssize_t splice(int from, int64_t *from_offset, int to, int64_t *to_offset,
                size_t length, unsigned flags);
 
 ssize_t sendfile(int to, int from, off_t *offset, size_t length)
@@ -1137,24 +1138,7 @@ ssize_t sendfile(int to, int from, off_t *offset, size_t length)
     return finish(&call, result);
 }
 
-ssize_t sendfile64(int to, int from, __off64_t *offset, size_t length)
-{
-    struct call call;
-    ssize_t result = -1;
-
-    if (!begin_write(&call, to, "sendfile64")) {
-        return fault_real.sendfile64(to, from, offset, length);
-    }
-    argument(&call, "to", to);
-    argument_size(&call, "len", length);
-    if (go(&call)) {
-        length = cut(&call, to, length);
-        result = fault_real.sendfile64(to, from, offset, length);
-    }
-    return finish(&call, result);
-}
-
-ssize_t splice(int from, __off64_t *from_offset, int to, __off64_t *to_offset,
+ssize_t splice(int from, int64_t *from_offset, int to, int64_t *to_offset,
                size_t length, unsigned flags)
 {
     struct call call;
@@ -1176,6 +1160,12 @@ ssize_t splice(int from, __off64_t *from_offset, int to, __off64_t *to_offset,
     }
     return finish(&call, result);
 }
+
+#ifdef __GLIBC__
+/* What a program calls that was built with _FILE_OFFSET_BITS=64. */
+ssize_t sendfile64(int to, int from, int64_t *offset, size_t length)
+    __attribute__((alias("sendfile")));
+#endif
 
 /* ---- Files ---- */
 

@@ -82,7 +82,6 @@ static const struct {
     SLOT(pthread_cond_timedwait),
     SLOT(pthread_cond_clockwait),
     SLOT(sendfile),
-    SLOT(sendfile64),
     SLOT(splice),
     SLOT(fsync),
     SLOT(fdatasync),
@@ -96,7 +95,7 @@ static const struct {
 static bool may_be_missing(const char *name)
 {
     static const char *const names[] = {"close_range", "closefrom",
-                                        "epoll_pwait2"};
+                                        "epoll_pwait2", "renameat2"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {

@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -49,8 +50,7 @@ struct fault_real {
     ssize_t (*write)(int, const void *, size_t);
     ssize_t (*writev)(int, const struct iovec *, int);
     ssize_t (*sendfile)(int, int, off_t *, size_t);
-    ssize_t (*sendfile64)(int, int, __off64_t *, size_t);
-    ssize_t (*splice)(int, __off64_t *, int, __off64_t *, size_t, unsigned);
+    ssize_t (*splice)(int, int64_t *, int, int64_t *, size_t, unsigned);
     int (*fsync)(int);
     int (*fdatasync)(int);
     int (*rename)(const char *, const char *);

@@ -662,7 +662,8 @@ def waiting(server):
         if not queue():
             return False
         server.program.pace(0.001)
-    stage.wait(lambda: not queue() or stage.quiet_now(server.program), None,
+    stage.wait(lambda: not queue() or
+               stage.quiet_now(server.program, timers=True), None,
                "clients wait in the queue, and nobody accepts them",
                program=server.program)
     return queue()
