@@ -42,7 +42,7 @@ def test_half_close(server):
 
 
 @case("end/closes-after-fin", role="server", group=GROUP,
-      services=LINES, defects=(33,),
+      services=LINES, defects=(33, 55),
       source="close(2); RFC 9293 3.6, case 2: the state CLOSE-WAIT lasts "
              "until the program closes",
       hints=["Who tells the client that there is nothing more to read?",

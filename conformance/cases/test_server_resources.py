@@ -67,7 +67,7 @@ def descriptors(server):
             for number, where in procfs.descriptors(pid).items()]
 
 
-@case("leak/descriptors", role="server", group=GROUP, defects=(53,),
+@case("leak/descriptors", role="server", group=GROUP, defects=(53, 55),
       services=EVERY_SERVICE, clients=FOR_EVER, source="close(2); accept(2), EMFILE",
       hints=["Each accept() makes a descriptor that must be given back.",
              "Call close() on the connection when its client has left."],
@@ -104,6 +104,34 @@ def test_descriptors_on_error(server):
     server.quiet()
     must_not_grow(server, broken_off, lambda: descriptors(server),
                   "descriptors")
+
+
+@case("leak/closed-twice", role="server", group=GROUP, defects=(24, 57),
+      services=EVERY_SERVICE, transports=("tcp", "unix"), clients=FOR_EVER,
+      plans=True,
+      source="close(2), NOTES: after EINTR the descriptor is closed on Linux; "
+             "POSIX.1-2008 close()",
+      hints=["After close() the number is free, whatever close() returned. "
+             "Whose is it at the second close()?",
+             "Call close() once, at one place, also after EINTR, and forget "
+             "the number with it: set the variable to -1."],
+      by_hand="""
+      strace -e trace=close -e inject=close:error=EINTR:retval=-1 \\
+          SERVER -P PORT
+      # and some clients: close() must not be called twice for a number""")
+def test_closed_twice(launch_server):
+    """Each descriptor is closed once, also where close() reports EINTR.
+
+    The second close() of a number hits whatever has got that number
+    meanwhile: in a server that has many clients that is another client.
+    """
+    server = launch_server(plan="close@*=late:EINTR")
+    for number in range(3):
+        server.exchange(number).close()
+        server.expect_alive("EINTR of close(), after which it has closed")
+    for call in server.program.double_closes():
+        raise Failure("call", f"{call}: the descriptor was closed before, "
+                      "and its number may be another's")
 
 
 @case("leak/threads-processes", role="server", group=GROUP,

@@ -65,6 +65,12 @@ def reached(log: Path) -> bool:
     return bool(names)
 
 
+def double_closes(log: Path) -> list[str]:
+    """Calls of close() that failed with EBADF, such as "close(fd=5)"."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return re.findall(r"^\d+ \d+ close - (.*) = -1 EBADF$", text, re.MULTILINE)
+
+
 def calls(log: Path) -> list[Call]:
     """All calls logged so far, in order."""
     if not log.exists():

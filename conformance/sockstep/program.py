@@ -148,6 +148,11 @@ class Program:
         """The calls that the preload logged so far."""
         return faults.calls(self.call_log)
 
+    def double_closes(self) -> list[str]:
+        """The calls of close() for what was not open, as the preload has them.
+        """
+        return faults.double_closes(self.call_log)
+
     def calls_without_end(self) -> bool:
         """Whether the log of calls is longer than any honest run's."""
         return bool(self.plan) and self.call_log.exists() and \
