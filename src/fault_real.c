@@ -94,8 +94,9 @@ static const struct {
  * closefrom(3). A program can't call what its library does not have. */
 static bool may_be_missing(const char *name)
 {
-    static const char *const names[] = {"close_range", "closefrom",
-                                        "epoll_pwait2", "renameat2"};
+    static const char *const names[] = {
+        "close_range", "closefrom",     "epoll_pwait2",
+        "renameat2",   "sem_clockwait", "pthread_cond_clockwait"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {

@@ -762,6 +762,7 @@ _IN_MUSL = {
     "Connection timed out": "Operation timed out",
     "Cannot allocate memory": "Out of memory",
     "File name too long": "Filename too long",
+    "Message too long": "Message too large",
     "Name or service not known": "Name does not resolve",
     "No address associated with hostname": "Name has no usable address",
     "Temporary failure in name resolution": "Try again",
