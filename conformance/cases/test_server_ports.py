@@ -4,7 +4,7 @@ import os
 import re
 
 from sockstep import faults
-from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, STREAMS, case
+from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, FOR_EVER, SHOULD, STREAMS, case
 from sockstep.failure import Failure, HarnessError
 from sockstep.transcript import count
 
@@ -216,12 +216,11 @@ def fails_at(launch_server, plan, number):
 
 
 @case("port/socket-error", role="server", group=PORTS,
-      services=EVERY_SERVICE, transports=INTERNET, defects=(49,),
+      services=EVERY_SERVICE, transports=EVERY_TRANSPORT, defects=(49,),
       source="socket(2), ERRORS; errno(3)",
       hints=["socket() fails where the process has no descriptor left.",
              "Look for -1, say what failed and strerror(errno), end with "
              "status 1."],
-      transports=STREAMS,
       by_hand="""strace -e inject=socket:error=EMFILE SERVER -P PORT;
                  echo $?  must say 1""")
 def test_socket_error(launch_server):
