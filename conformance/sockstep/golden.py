@@ -14,6 +14,8 @@ from .mutants import Mutant
 _NAME = re.compile(r"^== (\S+?):?(?=\s)", re.MULTILINE)
 #: Ports, process numbers, sizes of the kernel's buffers and the like.
 _NUMBER = re.compile(r"\d[\d,]*\d\d|\d{3,}")
+#: The folder of a run, and what made a path in it so long.
+_FOLDER = re.compile(r"/[a-z/]+/sockstep\.\w+/worker\.\w+/\d+/")
 _LINES = 8
 
 
@@ -35,6 +37,7 @@ def told(root: Path, mutant: Mutant, record: dict) -> str:
     lines = [record["message"], *evidence.get("detail", "").splitlines()]
     text = "\n".join("  " + line for line in lines[:_LINES])
     text = text.replace(str(root) + "/", "")
+    text = _FOLDER.sub("FOLDER/", text)
     return f"== {mutant.name}: {mutant.fault}\n" \
            f"{record['case']}, {evidence['kind']}\n" + _NUMBER.sub("N", text)
 
