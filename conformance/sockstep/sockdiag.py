@@ -90,6 +90,15 @@ def tcp_info(sock: socket.socket) -> tuple[int, int, int, int]:
                                           socket.TCP_INFO, 256))
 
 
+def send_window(sock: socket.socket) -> int | None:
+    """How many bytes the other end takes beyond those that it has taken.
+
+    None: this kernel does not tell (before Linux 5.4).
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return struct.unpack_from("=I", info, 228)[0] if len(info) >= 232 else None
+
+
 def state(sock: socket.socket) -> int:
     """The state of a socket of our own, such as ESTABLISHED."""
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]

@@ -363,7 +363,8 @@ class Stage:
         if waits is None or any(wait.timed for wait in waits):
             return False
         return self.quiet_now(program) and not any(
-            procfs.has_socket_timeout(wait) or procfs.has_timer(wait.pid)
+            procfs.has_socket_timeout(wait) or
+            procfs.has_timer(wait.pid, not program.under_valgrind)
             for wait in waits)
 
     def quiet(self, program: Program | None = None) -> None:
