@@ -20,7 +20,8 @@ IN_USE = os.strerror(errno.EADDRINUSE)
 #: sizeof(sun_path) on Linux: a path of so many bytes has no NUL there.
 SUN_PATH = 108
 #: A server of no program: it makes the file and is gone.
-STALE = 'python3 -c "import socket; socket.socket(socket.AF_UNIX).bind(\'PATH\')"'
+STALE = "python3 -c \"import socket; " \
+    "socket.socket(socket.AF_UNIX).bind('PATH')\""
 _numbers = itertools.count(1)
 
 
