@@ -57,7 +57,13 @@ static const struct named signal_names[] = {
 };
 
 /* What a class may have beside a signal and a plain failure. */
-enum { CAN_SHORT = 1, CAN_END = 2, CAN_LATE = 4, ONLY_ENOMEM = 8 };
+enum {
+    CAN_SHORT = 1,
+    CAN_END = 2,
+    CAN_LATE = 4,
+    ONLY_ENOMEM = 8,
+    ONLY_FAST = 16
+};
 
 static const struct {
     const char *name;
@@ -76,9 +82,13 @@ static const struct {
     [FAULT_CLOSE] = {"close", CAN_LATE},
     [FAULT_SHUTDOWN] = {"shutdown", CAN_LATE},
     [FAULT_SOCKOPT] = {"sockopt", CAN_LATE},
+    [FAULT_SYNC] = {"sync", CAN_LATE},
+    [FAULT_RENAME] = {"rename", CAN_LATE},
+    [FAULT_CLOSEFILE] = {"closefile", CAN_LATE},
     [FAULT_MALLOC] = {"malloc", ONLY_ENOMEM},
     [FAULT_THREAD] = {"thread", 0},
     [FAULT_FORK] = {"fork", 0},
+    [FAULT_CLOCK] = {"clock", ONLY_FAST},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -237,7 +247,7 @@ static bool read_action(struct reader *reader, struct fault_item *item)
     const unsigned signals = FAULT_SIGNAL | FAULT_KILL;
     const char *start = reader->at;
     unsigned action;
-    uint64_t bytes;
+    uint64_t number;
     bool good = true;
 
     if (take(reader, "signal:")) {
@@ -248,8 +258,12 @@ static bool read_action(struct reader *reader, struct fault_item *item)
         good = read_signal(reader, &item->signal_number);
     } else if (take(reader, "short:")) {
         action = FAULT_SHORT;
-        good = read_number(reader, SIZE_MAX / 2, &bytes);
-        item->short_bytes = good ? (size_t)bytes : 0;
+        good = read_number(reader, SIZE_MAX / 2, &number);
+        item->short_bytes = good ? (size_t)number : 0;
+    } else if (take(reader, "fast:")) {
+        action = FAULT_FAST;
+        good = read_number(reader, FAULT_FAST_MAX, &number);
+        item->factor = good ? (unsigned)number : 0;
     } else if (take(reader, "late:")) {
         action = FAULT_LATE;
         good = read_errno(reader, &item->error);
@@ -290,6 +304,13 @@ static bool check_item(struct reader *reader, const char *start,
     if ((can & ONLY_ENOMEM) != 0 && (item->actions & FAULT_FAIL) != 0 &&
         item->error != ENOMEM) {
         return refuse(reader, start, "malloc fails with ENOMEM only");
+    }
+    if (((can & ONLY_FAST) != 0) != (item->actions == FAULT_FAST)) {
+        return refuse(reader, start, "the clock, and nothing else, runs fast");
+    }
+    if ((can & ONLY_FAST) != 0 &&
+        (item->first != 1 || item->last != UINT64_MAX)) {
+        return refuse(reader, start, "the clock runs fast all the time: *");
     }
     return true;
 }
@@ -433,6 +454,10 @@ size_t fault_item_print(const struct fault_item *item, unsigned actions,
     if ((actions & FAULT_SHORT) != 0) {
         put_action(&writer, "short:", "");
         put_number(&writer, item->short_bytes);
+    }
+    if ((actions & FAULT_FAST) != 0) {
+        put_action(&writer, "fast:", "");
+        put_number(&writer, item->factor);
     }
     if ((actions & FAULT_FAIL) != 0) {
         put_action(&writer, "", error_name);

@@ -6,21 +6,25 @@
  *     CLASS@WHEN=ACTION[+ACTION...]
  *
  * CLASS   socket bind listen accept connect recv send read write wait close
- *         shutdown sockopt malloc thread fork (see fault_preload.c for the
- *         functions of each class).
+ *         shutdown sockopt sync rename closefile malloc thread fork (see
+ *         fault_preload.c for the functions of each class), and clock, which is
+ *         no class of calls but the time that the program sees (fault_clock.h).
  * WHEN    `3`    the third call of that class in the process, counted from 1
  *         `2-5`  the second to the fifth
  *         `4-`   the fourth and all that follow
  *         `*`    every call
  * ACTION  `signal:NAME`  send that signal to the calling thread, then go on
  *         `kill:NAME`    send that signal to the whole process, then go on
- *         `short:N`      let the call transfer N bytes at most (N >= 1)
+ *         `short:N`      let the call transfer N bytes at most (N >= 1); for
+ *                        recvmmsg and sendmmsg: N datagrams
  *         `ENAME`        fail with that errno; the call is not made
  *         `late:ENAME`   make the call, then report that failure
  *         `0`            report the end of the stream; the call is not made
+ *         `fast:N`       let time run N times as fast (N is 1 to 1000). The
+ *                        only action of clock, and only as `clock@*=fast:N`
  *
  * One item has at most one signal (`signal` or `kill`) and at most one of the
- * other four. Not every class can have every action: `short` belongs to recv,
+ * others. Not every class can have every action: `short` belongs to recv,
  * send, read and write, and `0` to recv and read; malloc fails with ENOMEM
  * only; `late` is refused where the lost result could not be given back
  * (socket, recv, read, malloc, thread, fork). Where several items fit one
@@ -52,9 +56,13 @@ enum fault_class {
     FAULT_CLOSE,
     FAULT_SHUTDOWN,
     FAULT_SOCKOPT,
+    FAULT_SYNC,
+    FAULT_RENAME,
+    FAULT_CLOSEFILE,
     FAULT_MALLOC,
     FAULT_THREAD,
     FAULT_FORK,
+    FAULT_CLOCK,
     FAULT_CLASS_COUNT
 };
 
@@ -64,10 +72,11 @@ enum fault_action {
     FAULT_SHORT = 1 << 2,  /* short:N */
     FAULT_FAIL = 1 << 3,   /* ENAME */
     FAULT_LATE = 1 << 4,   /* late:ENAME */
-    FAULT_END = 1 << 5     /* 0 */
+    FAULT_END = 1 << 5,    /* 0 */
+    FAULT_FAST = 1 << 6    /* fast:N */
 };
 
-enum { FAULT_ITEMS_MAX = 64 };
+enum { FAULT_ITEMS_MAX = 64, FAULT_FAST_MAX = 1000 };
 
 struct fault_item {
     enum fault_class class;
@@ -77,6 +86,7 @@ struct fault_item {
     int signal_number;  /* of FAULT_SIGNAL and FAULT_KILL */
     size_t short_bytes; /* of FAULT_SHORT */
     int error;          /* of FAULT_FAIL and FAULT_LATE */
+    unsigned factor;    /* of FAULT_FAST */
 };
 
 struct fault_plan {

@@ -19,10 +19,14 @@
  *   listen    listen                    close     close, of sockets only
  *   accept    accept accept4            thread    pthread_create
  *   connect   connect                   fork      fork vfork
- *   recv      recv recvfrom recvmsg, and read readv of sockets
- *   send      send sendto sendmsg, and write writev of sockets
+ *   recv      recv recvfrom recvmsg recvmmsg, and read readv splice from
+ *             sockets
+ *   send      send sendto sendmsg sendmmsg, and write writev sendfile splice to
+ *             sockets
  *   read      read readv of all that is no socket, standard input included
- *   write     write writev of all that is no socket
+ *   write     write writev sendfile splice to all that is no socket
+ *   sync      fsync fdatasync     rename    rename renameat renameat2
+ *   closefile close, of regular files that are open for writing
  *   wait      poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2
  *   malloc    malloc calloc realloc aligned_alloc posix_memalign
  * The names that _FORTIFY_SOURCE puts in their place are in the same classes.
@@ -50,8 +54,9 @@
  * the thread, unless MSG_NOSIGNAL is given. EINTR from connect without `late:`
  * leaves no connection under way, which is not what the kernel does.
  * `late:` of accept closes the accepted connection. `short:` leaves datagrams
- * whole, because the kernel never sends a part of one; of a vector it passes
- * 16 buffers at most. `signal:` reaches the calling thread; a signal that
+ * whole, because the kernel never sends a part of one, but recvmmsg and
+ * sendmmsg pass that many of them at most; of a vector it passes 16 buffers at
+ * most. `signal:` reaches the calling thread; a signal that
  * another thread waits for, as signalfd(2) does, needs `kill:`.
  *
  * What it cannot see: the calls that the C library makes inside itself (stdio,
@@ -73,11 +78,13 @@
 #define _DEFAULT_SOURCE /* syscall(2); not _GNU_SOURCE, whose prototypes of */
 #undef _FORTIFY_SOURCE  /* socket calls differ, nor its inline functions */
 
+#include "fault_clock.h"
 #include "fault_log.h"
 #include "fault_plan.h"
 #include "fault_real.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -122,6 +129,9 @@ static void read_plan(void)
     }
     for (size_t i = 0; i < plan.count; i++) {
         malloc_planned |= plan.items[i].class == FAULT_MALLOC;
+        if (plan.items[i].class == FAULT_CLOCK) {
+            fault_clock_start(plan.items[i].factor);
+        }
     }
 }
 
@@ -453,6 +463,16 @@ static bool is_socket(int fd)
     return result;
 }
 
+/* Whether a descriptor is open for writing. */
+static bool is_written(int fd)
+{
+    int saved = errno;
+    int flags = fcntl(fd, F_GETFL);
+
+    errno = saved;
+    return flags != -1 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 static bool is_stream(int fd)
 {
     int type = SOCK_STREAM;
@@ -715,8 +735,23 @@ static void argument_option(struct call *call, int level, int name)
     argument_constant(call, "option", options, name);
 }
 
+/* A time limit of a socket, as the kernel shall have it. `copy`: its room. */
+static const void *socket_limit(int level, int name, const void *value,
+                                socklen_t size, struct timeval *copy)
+{
+    struct timeval limit;
+
+    if (level != SOL_SOCKET || (name != SO_RCVTIMEO && name != SO_SNDTIMEO) ||
+        value == NULL || size < sizeof(limit)) {
+        return value;
+    }
+    memcpy(&limit, value, sizeof(limit));
+    return fault_clock_val(&limit, copy);
+}
+
 int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
+    struct timeval limit;
     struct call call;
     int result = -1;
 
@@ -732,6 +767,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
         argument(&call, "value", number);
     }
     if (go(&call)) {
+        value = socket_limit(level, name, value, size, &limit);
         result = fault_real.setsockopt(fd, level, name, value, size);
     }
     return (int)finish(&call, result);
@@ -1014,6 +1050,203 @@ ssize_t writev(int fd, const struct iovec *vector, int count)
     return finish(&call, result);
 }
 
+/* How many datagrams the plan leaves of those asked for. */
+static unsigned cut_count(struct call *call, unsigned count)
+{
+    if (call->item == NULL || (call->item->actions & FAULT_SHORT) == 0 ||
+        call->item->short_bytes >= count) {
+        return count;
+    }
+    call->done |= FAULT_SHORT;
+    return (unsigned)call->item->short_bytes;
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+             struct timespec *timeout);
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+             struct timespec *timeout)
+{
+    struct timespec limit;
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RECV, "recvmmsg")) {
+        return fault_real.recvmmsg(fd, messages, count, flags, timeout);
+    }
+    argument(&call, "fd", fd);
+    argument_size(&call, "count", count);
+    argument(&call, "flags", flags);
+    if (go(&call)) {
+        count = cut_count(&call, count);
+        if (timeout != NULL) { /* The kernel leaves the rest of it there. */
+            limit = *fault_clock_spec(timeout, timeout);
+        }
+        result = fault_real.recvmmsg(fd, messages, count, flags,
+                                     timeout != NULL ? &limit : NULL);
+        if (timeout != NULL) {
+            fault_clock_spec_back(&limit);
+            *timeout = limit;
+        }
+    }
+    return (int)finish(&call, result);
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SEND, "sendmmsg")) {
+        return fault_real.sendmmsg(fd, messages, count, flags);
+    }
+    call.no_sigpipe = (flags & MSG_NOSIGNAL) != 0;
+    argument(&call, "fd", fd);
+    argument_size(&call, "count", count);
+    argument(&call, "flags", flags);
+    if (go(&call)) {
+        result =
+            fault_real.sendmmsg(fd, messages, cut_count(&call, count), flags);
+    }
+    return (int)finish(&call, result);
+}
+
+/* ---- Data that stay in the kernel ---- */
+
+/* Not from the headers, which need _GNU_SOURCE for some of them. An offset has
+ * 64 bits wherever this runs.
+ */
+ssize_t sendfile(int to, int from, off_t *offset, size_t length);
+ssize_t splice(int from, int64_t *from_offset, int to, int64_t *to_offset,
+               size_t length, unsigned flags);
+
+ssize_t sendfile(int to, int from, off_t *offset, size_t length)
+{
+    struct call call;
+    ssize_t result = -1;
+
+    if (!begin_write(&call, to, "sendfile")) {
+        return fault_real.sendfile(to, from, offset, length);
+    }
+    argument(&call, "to", to);
+    argument_size(&call, "len", length);
+    if (go(&call)) {
+        length = cut(&call, to, length);
+        result = fault_real.sendfile(to, from, offset, length);
+    }
+    return finish(&call, result);
+}
+
+ssize_t splice(int from, int64_t *from_offset, int to, int64_t *to_offset,
+               size_t length, unsigned flags)
+{
+    struct call call;
+    ssize_t result = -1;
+    bool begun = is_socket(from) ? begin(&call, FAULT_RECV, "splice")
+                                 : begin_write(&call, to, "splice");
+
+    if (!begun) {
+        return fault_real.splice(from, from_offset, to, to_offset, length,
+                                 flags);
+    }
+    argument(&call, "from", from);
+    argument(&call, "to", to);
+    argument_size(&call, "len", length);
+    if (go(&call)) {
+        length = cut(&call, from, length);
+        result =
+            fault_real.splice(from, from_offset, to, to_offset, length, flags);
+    }
+    return finish(&call, result);
+}
+
+#ifdef __GLIBC__
+/* What a program calls that was built with _FILE_OFFSET_BITS=64. */
+ssize_t sendfile64(int to, int from, int64_t *offset, size_t length)
+    __attribute__((alias("sendfile")));
+#endif
+
+/* ---- Files ---- */
+
+int fsync(int fd)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SYNC, "fsync")) {
+        return fault_real.fsync(fd);
+    }
+    argument(&call, "fd", fd);
+    if (go(&call)) {
+        result = fault_real.fsync(fd);
+    }
+    return (int)finish(&call, result);
+}
+
+int fdatasync(int fd)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_SYNC, "fdatasync")) {
+        return fault_real.fdatasync(fd);
+    }
+    argument(&call, "fd", fd);
+    if (go(&call)) {
+        result = fault_real.fdatasync(fd);
+    }
+    return (int)finish(&call, result);
+}
+
+int rename(const char *from, const char *to);
+int renameat(int from_folder, const char *from, int to_folder, const char *to);
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned flags);
+
+int rename(const char *from, const char *to)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "rename")) {
+        return fault_real.rename(from, to);
+    }
+    if (go(&call)) {
+        result = fault_real.rename(from, to);
+    }
+    return (int)finish(&call, result);
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "renameat")) {
+        return fault_real.renameat(from_folder, from, to_folder, to);
+    }
+    if (go(&call)) {
+        result = fault_real.renameat(from_folder, from, to_folder, to);
+    }
+    return (int)finish(&call, result);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned flags)
+{
+    struct call call;
+    int result = -1;
+
+    if (!begin(&call, FAULT_RENAME, "renameat2")) {
+        return fault_real.renameat2(from_folder, from, to_folder, to, flags);
+    }
+    if (go(&call)) {
+        result = fault_real.renameat2(from_folder, from, to_folder, to, flags);
+    }
+    return (int)finish(&call, result);
+}
+
 /* ---- Waiting ---- */
 
 int poll(struct pollfd *set, nfds_t count, int timeout_ms)
@@ -1027,7 +1260,7 @@ int poll(struct pollfd *set, nfds_t count, int timeout_ms)
     argument_size(&call, "nfds", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.poll(set, count, timeout_ms);
+        result = fault_real.poll(set, count, fault_clock_ms(timeout_ms));
     }
     return (int)finish(&call, result);
 }
@@ -1042,6 +1275,7 @@ int __ppoll_chk(struct pollfd *set, nfds_t count,
 int ppoll(struct pollfd *set, nfds_t count, const struct timespec *timeout,
           const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1050,7 +1284,8 @@ int ppoll(struct pollfd *set, nfds_t count, const struct timespec *timeout,
     }
     argument_size(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.ppoll(set, count, timeout, mask);
+        result = fault_real.ppoll(set, count, fault_clock_spec(timeout, &limit),
+                                  mask);
     }
     return (int)finish(&call, result);
 }
@@ -1076,6 +1311,7 @@ int __ppoll_chk(struct pollfd *set, nfds_t count,
 int select(int count, fd_set *in, fd_set *out, fd_set *other,
            struct timeval *timeout)
 {
+    struct timeval limit;
     struct call call;
     int result = -1;
 
@@ -1084,7 +1320,12 @@ int select(int count, fd_set *in, fd_set *out, fd_set *other,
     }
     argument(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.select(count, in, out, other, timeout);
+        result = fault_real.select(count, in, out, other,
+                                   fault_clock_val(timeout, &limit));
+        if (timeout != NULL) { /* Linux leaves the rest of it there. */
+            fault_clock_val_back(&limit);
+            *timeout = limit;
+        }
     }
     return (int)finish(&call, result);
 }
@@ -1092,6 +1333,7 @@ int select(int count, fd_set *in, fd_set *out, fd_set *other,
 int pselect(int count, fd_set *in, fd_set *out, fd_set *other,
             const struct timespec *timeout, const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1100,7 +1342,8 @@ int pselect(int count, fd_set *in, fd_set *out, fd_set *other,
     }
     argument(&call, "nfds", count);
     if (go(&call)) {
-        result = fault_real.pselect(count, in, out, other, timeout, mask);
+        result = fault_real.pselect(count, in, out, other,
+                                    fault_clock_spec(timeout, &limit), mask);
     }
     return (int)finish(&call, result);
 }
@@ -1117,7 +1360,8 @@ int epoll_wait(int fd, struct epoll_event *events, int count, int timeout_ms)
     argument(&call, "maxevents", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.epoll_wait(fd, events, count, timeout_ms);
+        result = fault_real.epoll_wait(fd, events, count,
+                                       fault_clock_ms(timeout_ms));
     }
     return (int)finish(&call, result);
 }
@@ -1135,7 +1379,8 @@ int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms,
     argument(&call, "maxevents", count);
     argument(&call, "timeout_ms", timeout_ms);
     if (go(&call)) {
-        result = fault_real.epoll_pwait(fd, events, count, timeout_ms, mask);
+        result = fault_real.epoll_pwait(fd, events, count,
+                                        fault_clock_ms(timeout_ms), mask);
     }
     return (int)finish(&call, result);
 }
@@ -1143,6 +1388,7 @@ int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout_ms,
 int epoll_pwait2(int fd, struct epoll_event *events, int count,
                  const struct timespec *timeout, const sigset_t *mask)
 {
+    struct timespec limit;
     struct call call;
     int result = -1;
 
@@ -1152,7 +1398,8 @@ int epoll_pwait2(int fd, struct epoll_event *events, int count,
     argument(&call, "fd", fd);
     argument(&call, "maxevents", count);
     if (go(&call)) {
-        result = fault_real.epoll_pwait2(fd, events, count, timeout, mask);
+        result = fault_real.epoll_pwait2(
+            fd, events, count, fault_clock_spec(timeout, &limit), mask);
     }
     return (int)finish(&call, result);
 }
@@ -1195,7 +1442,12 @@ int close(int fd)
         return close_unopened(fd);
     }
     errno = saved;
-    if (!S_ISSOCK(status.st_mode) || !begin(&call, FAULT_CLOSE, "close")) {
+    if (S_ISREG(status.st_mode)) {
+        if (!is_written(fd) || !begin(&call, FAULT_CLOSEFILE, "close")) {
+            return fault_real.close(fd);
+        }
+    } else if (!S_ISSOCK(status.st_mode) ||
+               !begin(&call, FAULT_CLOSE, "close")) {
         return fault_real.close(fd);
     }
     argument(&call, "fd", fd);

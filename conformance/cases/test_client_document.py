@@ -1,10 +1,11 @@
 """The documents' own servers, as partners of a client."""
-from sockstep.case import case
+from sockstep.case import STREAMS, case
 from sockstep.listener import LOOPBACK
 
 #: The documents' servers, by the number of messages on one connection.
 SERVERS = {"one": ["echo_server_once.py"],
-           "many": ["echo_server_repeating.py", "echo_server_in_turn.py"]}
+           "many": ["echo_server_repeating.py", "echo_server_in_turn.py"],
+           "unix": ["echo_server_unix.py"]}
 
 
 @case("document/python-server", role="client", group="The document",
@@ -13,6 +14,7 @@ SERVERS = {"one": ["echo_server_once.py"],
              "nothing else.",
              "It adds no newline and no length of its own: what your client "
              "waits for must be in what it sent."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal:
@@ -26,18 +28,23 @@ def test_python_server(stage, target, launch_client):
     lines = [b"from C to Python", b"and back"]
     if target.contract.messages == "one":
         lines = lines[:1]
-    for script in SERVERS[target.contract.messages] + (
-            ["echo_server_threads.py"] if target.contract.clients == "many"
-            else []):
-        server = stage.assist("server", script, LOOPBACK, "0")
-        port = stage.wait_listening(server).local[1]
+    unix = target.contract.transport == "unix"
+    scripts = SERVERS["unix" if unix else target.contract.messages]
+    if target.contract.clients == "many":
+        scripts = [*scripts, "echo_server_threads.py"]
+    for script in scripts:
+        path = stage.unix_path() if unix else ""
+        server = stage.assist("server", script,
+                              *([path] if unix else [LOOPBACK, "0"]))
+        row = stage.wait_listening(server)
         server.freeze()                 # who only pretends does not connect
-        client = launch_client(port=port)
+        client = launch_client(path=path, port=0 if unix else row.local[1])
         client.type(b"".join(line + b"\n" for line in lines))
         client.end_input()
-        stage.wait(lambda: any(row.receive_queue for row
+        stage.wait(lambda: any(again.receive_queue for again
                                in stage.diag.listeners()
-                               if row.local[1] == port), None,
+                               + stage.diag.unix_listeners()
+                               if again.inode == row.inode), None,
                    "the client does not connect")
         server.thaw()
         client.expect_exit(0, "every line got its reply")

@@ -2,7 +2,7 @@
 import errno
 import os
 
-from sockstep.case import case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.failure import Failure
 from sockstep.transcript import count
 
@@ -28,11 +28,13 @@ def expect_failure_told(client, why):
     client.stage.expect_complaint()
 
 
-@case("client/many-lines", role="client", group=RUN, messages=("many",),
+@case("client/many-lines", role="client", services=LINES,
+      group=RUN, messages=("many",),
       source="document 001 II: a line, its reply, and again",
       hints=["After a reply the next line is due, on the same connection.",
              "Put the exchange into a loop that ends at an empty line or at "
              "the end of input."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal:
       printf 'one\\ntwo\\nthree\\n' | CLIENT -H HOST -P PORT""")
 def test_many_lines(client):
@@ -50,11 +52,13 @@ def test_many_lines(client):
     client.listener.nobody()
 
 
-@case("client/empty-line", role="client", group=RUN, messages=("many",),
+@case("client/empty-line", role="client", services=LINES,
+      group=RUN, messages=("many",),
       source="document 001 II: if not line: break",
       hints=["What does an empty line mean to your client?",
              "getline() returns 1 for it, the newline alone: close and end "
              "with status 0."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, a line and then an empty one:
       CLIENT -H HOST -P PORT""")
 def test_empty_line(client):
@@ -73,11 +77,13 @@ def test_empty_line(client):
     client.expect_exit(0, "an empty line was typed")
 
 
-@case("client/no-input", role="client", group=RUN,
+@case("client/no-input", role="client", services=LINES,
+      group=RUN,
       source="getline(3): -1 at the end of input",
       hints=["What if the input ends before the first line?",
              "Test the result of getline() before the line is used; close "
              "and end with status 0."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal; must end at once and print 0:
       CLIENT -H HOST -P PORT < /dev/null; echo $?""")
 def test_no_input(client):
@@ -94,11 +100,13 @@ def test_no_input(client):
     client.expect_exit(0, "there was no input")
 
 
-@case("client/tail-of-input", role="client", group=RUN, defects=(123,),
+@case("client/tail-of-input", role="client", services=LINES,
+      group=RUN, defects=(123,),
       source="document 001: each line's reply is printed",
       hints=["When the input ends, which replies are still on their way?",
              "The end of input ends your sending only. Read on until all "
              "replies are there."],
+      transports=STREAMS,
       by_hand=SERVE % ("time.sleep(1); c.send(line)",
                        "echo patience | CLIENT -H HOST -P PORT"))
 def test_tail_of_input(client):
@@ -117,10 +125,12 @@ def test_tail_of_input(client):
     client.expect_replies(LINE)
 
 
-@case("client/exit-status", role="client", group=RUN,
+@case("client/exit-status", role="client", services=LINES,
+      group=RUN,
       source="POSIX.1-2008 XCU 2.8.2: an exit status of 0 means success",
       hints=["What does `CLIENT ...; echo $?` print after a good run?",
              "Return 0 from main() when all went well, 1 after a failure."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, must print 0:
       echo hello | CLIENT -H HOST -P PORT; echo $?""")
 def test_exit_status(client):
@@ -137,12 +147,14 @@ def test_exit_status(client):
     client.expect_exit(0, "the line got its reply")
 
 
-@case("client/ends-in-order", role="client", group=ENDS, defects=(34,),
+@case("client/ends-in-order", role="client", services=LINES,
+      group=ENDS, defects=(34,),
       source="close(2); RFC 9293 3.6, 3.6.1: unread data turns a close into "
              "a reset",
       hints=["How does the server learn that you are done?",
              "Read every reply to its end, newline included, then close() "
              "the socket; don't set SO_LINGER."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line); time.sleep(1); print(c.recv(1))",
                        "echo hello | CLIENT -H HOST -P PORT"))
 def test_ends_in_order(client):
@@ -159,12 +171,14 @@ def test_ends_in_order(client):
     peer.expect_end()
 
 
-@case("client/server-ends-at-prompt", role="client", group=ENDS,
+@case("client/server-ends-at-prompt", role="client", services=LINES,
+      group=ENDS,
       messages=("many",), defects=(122,), source="poll(2); recv(2): 0 is the "
       "end of the stream",
       hints=["While your client waits for the keyboard, who looks at the "
              "socket?",
              "Wait with poll() for standard input and the socket at once."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line); time.sleep(5)",
                        "CLIENT -H HOST -P PORT      # type one line, and wait"
                        ))
@@ -182,11 +196,13 @@ def test_server_ends_at_prompt(client):
     client.stage.wait_end(client.program)
 
 
-@case("client/reply-cut", role="client", group=ENDS, defects=(43,),
+@case("client/reply-cut", role="client", services=LINES,
+      group=ENDS, defects=(43,),
       source="recv(2): 0 is the end of the stream",
       hints=["How does your client tell a whole reply from a part of one?",
              "An end of stream before the reply's newline is a failure: say "
              "so on standard error and end with status 1."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:3])",
                        "echo abcdef | CLIENT -H HOST -P PORT; echo $?"))
 def test_reply_cut(launch_client):
@@ -207,7 +223,8 @@ def test_reply_cut(launch_client):
                             "the stream")
 
 
-@case("client/reply-reset", role="client", group=ENDS, defects=(43,),
+@case("client/reply-reset", role="client", services=LINES,
+      group=ENDS, defects=(43,),
       source="recv(2), ECONNRESET; tcp(7)",
       hints=["recv() can return -1: what does your client do then?",
              "Say what failed and why (strerror), and end with status 1."],
@@ -229,6 +246,7 @@ def test_reply_reset(client):
 
 
 @case("client/refused", role="client", group=ENDS, defects=(44,),
+      services=(*LINES, "greeting"),
       source="connect(2), ECONNREFUSED",
       hints=["What does connect() return where no server is?",
              "Print `program: what: why` on standard error, with strerror() "
@@ -250,10 +268,12 @@ def test_refused(stage, launch_client):
 
 
 @case("client/socket-error", role="client", group=RUN, defects=(44,),
+      services=(*LINES, "greeting"),
       source="socket(2), EMFILE",
       hints=["socket() can fail. What is passed to connect() then?",
              "Test each call for -1, say which one failed and why, and end "
              "with status 1."],
+      transports=STREAMS,
       by_hand="""
       echo hello | LD_PRELOAD=build/src/fault_preload.so \\
           SOCKSTEP_FAULTS='socket@*=EMFILE' CLIENT -H HOST -P PORT; echo $?""")
@@ -271,12 +291,14 @@ def test_socket_error(launch_client):
     client.expect_no_output()
 
 
-@case("client/output-full", role="client", group=RUN, defects=(118,),
+@case("client/output-full", role="client", services=LINES,
+      group=RUN, defects=(118,),
       source="full(4); write(2), ENOSPC; fflush(3)",
       hints=["printf() and fwrite() can fail, and often only when the buffer "
              "is written out.",
              "Test fflush(stdout) and ferror(stdout), at the end at least; "
              "say what failed and end with status 1."],
+      transports=STREAMS,
       by_hand=ECHO + """# in a second terminal, must print a message and 1:
       echo hello | CLIENT -H HOST -P PORT > /dev/full; echo $?""")
 def test_output_full(launch_client):

@@ -1,5 +1,5 @@
 """Memory, seen from a client: used within its bounds, given back, lacked."""
-from sockstep.case import case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
 
@@ -28,12 +28,14 @@ def runs(target, lines):
     return [lines] if many else [[line] for line in lines]
 
 
-@case("memory/client-misuse", role="client", group="Byte stream",
+@case("memory/client-misuse", role="client", services=LINES,
+      group="Byte stream",
       defects=(5,), valgrind=True, source="recv(2): it adds no NUL; "
       "C11 7.24: a string ends with a NUL",
       hints=["Which byte stands behind the reply in your buffer?",
              "recv() may fill the buffer to its last byte: leave room for a "
              "NUL of your own, or use lengths throughout."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       python3 -c 'print("x" * 1023)' | valgrind CLIENT -H HOST -P PORT""")
@@ -49,13 +51,15 @@ def test_misuse(target, launch_client):
         serve(launch_client(), typed)
 
 
-@case("leak/client-heap", role="client", group=GROUP, defects=(68, 95),
+@case("leak/client-heap", role="client", services=LINES,
+      group=GROUP, defects=(68, 95),
       valgrind=True, source="malloc(3); getline(3): free the line; "
       "freeaddrinfo(3)",
       hints=["What did your client allocate, itself or through getline() "
              "and getaddrinfo()?",
              "Free each at one place that every way out comes by; run it "
              "under valgrind --leak-check=full."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       echo hello | valgrind --leak-check=full CLIENT -H HOST -P PORT""")
@@ -74,11 +78,13 @@ def test_heap(target, launch_client):
     client.finish()
 
 
-@case("limit/client-memory", role="client", group=GROUP, defects=(67,),
+@case("limit/client-memory", role="client", services=LINES,
+      group=GROUP, defects=(67,),
       source="malloc(3), RETURN VALUE",
       hints=["malloc(), getline() and getaddrinfo() fail when there is no "
              "memory.",
              "Look at each result; say what failed and end with status 1."],
+      transports=STREAMS,
       by_hand="""
       echo hello | LD_PRELOAD=build/src/fault_preload.so \\
           SOCKSTEP_FAULTS='malloc@1=ENOMEM' CLIENT -H HOST -P PORT; echo $?

@@ -1,7 +1,11 @@
-"""The byte stream, seen from a client: whole lines out, whole replies in."""
+"""The byte stream, seen from a client: whole lines out, whole replies in.
+
+The replies are the lines themselves, whatever the service: a client prints
+what comes.
+"""
 import select
 
-from sockstep.case import case
+from sockstep.case import LINES, STREAMS, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
 from sockstep.transcript import count
@@ -44,12 +48,14 @@ def echo_in_turn(client, peer, size):
         program=client.program)
 
 
-@case("reply/split", role="client", group=GROUP, defects=(1, 35),
+@case("reply/split", role="client", services=LINES,
+      group=GROUP, defects=(1, 35),
       source="recv(2); tcp(7); RFC 9293 3.8: TCP is a stream of bytes and "
              "keeps no boundaries of messages",
       hints=["One recv() returns what has come so far, which may be a part "
              "of the reply.",
              "Call recv() in a loop until the reply's newline has come."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:6]); time.sleep(1); c.send(line[6:])",
                        'echo "The first, the second" | '
                        "CLIENT -H HOST -P PORT"))
@@ -67,11 +73,13 @@ def test_reply_split(client):
     client.expect_replies(LINE)
 
 
-@case("reply/every-offset", role="client", group=GROUP, defects=(3,),
+@case("reply/every-offset", role="client", services=LINES,
+      group=GROUP, defects=(3,),
       source="recv(2); RFC 9293 3.8",
       hints=["Does your client depend on where the reply is cut?",
              "Only the newline ends a reply; a piece may be one byte, or all "
              "but the newline."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line[:1]); time.sleep(1); c.send(line[1:])",
                        "echo abcde | CLIENT -H HOST -P PORT"))
 def test_reply_every_offset(launch_client):
@@ -92,11 +100,13 @@ def test_reply_every_offset(launch_client):
             client.expect_replies(line)
 
 
-@case("reply/embedded-nul", role="client", group=GROUP, defects=(4,),
+@case("reply/embedded-nul", role="client", services=LINES,
+      group=GROUP, defects=(4,),
       source="recv(2): the result is the number of bytes; string(3)",
       hints=["What recv() brings is bytes with a length, not a C string.",
              "Print exactly as many bytes as recv() returned, with fwrite() "
              "or write(); printf(\"%s\") stops at the first NUL."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)", "printf 'before\\0after\\n' | "
                                        "CLIENT -H HOST -P PORT | od -c"))
 def test_reply_embedded_nul(client):
@@ -113,12 +123,14 @@ def test_reply_embedded_nul(client):
     client.expect_replies(line)
 
 
-@case("reply/all-bytes", role="client", group=GROUP, defects=(9,),
+@case("reply/all-bytes", role="client", services=LINES,
+      group=GROUP, defects=(9,),
       source="recv(2); document 001: a reply is printed as it came",
       hints=["Which values of a byte does your client treat in a special "
              "way?",
              "Only the newline (10) has a meaning. Keep bytes in unsigned "
              "char or in a buffer; 255 is no end of file."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)",
                        "python3 -c 'import sys; sys.stdout.buffer.write("
                        "bytes(set(range(256)) - {10}) + b\"\\n\")' | "
@@ -137,11 +149,13 @@ def test_reply_all_bytes(client):
     client.expect_replies(line)
 
 
-@case("reply/format-characters", role="client", group=GROUP, defects=(119,),
+@case("reply/format-characters", role="client", services=LINES,
+      group=GROUP, defects=(119,),
       source="printf(3), BUGS: untrusted text must never be the format",
       hints=["Does anything that came from the network get to printf() as "
              "its first argument?",
              "Use fwrite(), fputs() or printf(\"%s\", ...)."],
+      transports=STREAMS,
       by_hand=SERVE % ("c.send(line)", "echo '%d %x %c 100%%' | "
                                        "CLIENT -H HOST -P PORT"))
 def test_reply_format_characters(client):
@@ -158,12 +172,14 @@ def test_reply_format_characters(client):
     client.expect_replies(line)
 
 
-@case("reply/long", role="client", group=GROUP, defects=(121,),
+@case("reply/long", role="client", services=LINES,
+      group=GROUP, defects=(121,),
       source="document 001: input() takes a line of any length; send(2)",
       hints=["How long may a line be that your client reads, and a reply "
              "that it prints?",
              "getline() reads a line of any length; or pass on the pieces of "
              "a line as they come, without a newline between them."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal, must print 100001 and, after a ">", 100002:
@@ -184,12 +200,14 @@ def test_reply_long(client):
     client.expect_replies(line)
 
 
-@case("reply/buffer-sizes", role="client", group=GROUP, defects=(6,),
+@case("reply/buffer-sizes", role="client", services=LINES,
+      group=GROUP, defects=(6,),
       source="recv(2); C11 6.5.6: an array of N has no element N",
       hints=["What happens to a line that is exactly as long as a buffer, "
              "or one byte longer?",
              "Count the newline and a final NUL where you need them; compare "
              "lengths with < or <= on purpose."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT; each must print two more:
       for n in 1022 1023 1024 1025; do
@@ -212,11 +230,13 @@ def test_reply_buffer_sizes(launch_client):
             client.expect_replies(line)
 
 
-@case("reply/stale-bytes", role="client", group=GROUP, defects=(7,),
+@case("reply/stale-bytes", role="client", services=LINES,
+      group=GROUP, defects=(7,),
       messages=("many",), source="recv(2): the result is the number of bytes",
       hints=["What is in your buffer behind the bytes of a short reply?",
              "Print as many bytes as recv() returned, not as many as the "
              "buffer holds."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       printf 'a long line\\nshort\\n' | CLIENT -H HOST -P PORT""")
@@ -240,12 +260,14 @@ def test_reply_stale_bytes(client):
                       "long one before it")
 
 
-@case("request/short-send", role="client", group=GROUP, defects=(13, 14),
+@case("request/short-send", role="client", services=LINES,
+      group=GROUP, defects=(13, 14),
       source="send(2); POSIX.1-2008 send(): the number of bytes sent may be "
              "less than the length",
       hints=["send() says how many bytes it took. Who sends the others?",
              "Loop: add the result to an offset, and go on from there until "
              "all are sent."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT
       # in a second terminal:
@@ -265,11 +287,13 @@ def test_request_short_send(launch_client):
     client.expect_replies(LINE)
 
 
-@case("request/message-end", role="client", group=GROUP, defects=(34, 124),
+@case("request/message-end", role="client", services=LINES,
+      group=GROUP, defects=(34, 124),
       source="RFC 9293 3.8; shutdown(2)",
       hints=["How does a server know that the line is over?",
              "Send the newline too (getline() keeps it), or end the stream "
              "with shutdown(fd, SHUT_WR)."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT | od -c
       # in a second terminal; type a line and look at what od shows:
@@ -289,11 +313,13 @@ def test_request_message_end(client):
                       "is over", program=client.program)
 
 
-@case("request/unchanged", role="client", group=GROUP, defects=(4, 8),
+@case("request/unchanged", role="client", services=LINES,
+      group=GROUP, defects=(4, 8),
       source="document 001: what is typed is sent",
       hints=["Which bytes of a line does your client change or drop?",
              "Take the length from getline() or read(), never from strlen(), "
              "and send what lies between as it is."],
+      transports=STREAMS,
       by_hand="""
       nc -l HOST PORT | od -c
       # in a second terminal:
@@ -311,10 +337,12 @@ def test_request_unchanged(client):
     client.finish()
 
 
-@case("request/last-line", role="client", group=GROUP, defects=(8,),
+@case("request/last-line", role="client", services=LINES,
+      group=GROUP, defects=(8,),
       source="getline(3): the last line may come without a newline",
       hints=["A file's last line may lack its newline. Is it sent?",
              "getline() returns such a line too; only -1 is the end."],
+      transports=STREAMS,
       by_hand="""
       # with an echo server at HOST and PORT:
       printf 'no newline' | CLIENT -H HOST -P PORT""")
@@ -332,13 +360,15 @@ def test_request_last_line(client):
     client.expect_replies(LINE)
 
 
-@case("client/both-ways", role="client", group="Short writes and "
+@case("client/both-ways", role="client", services=LINES,
+      group="Short writes and "
       "back-pressure", defects=(17,),
       source="send(2): it blocks while the buffers are full; poll(2)",
       hints=["While send() waits for room, who reads the replies? And what "
              "does the server do if nobody does?",
              "Wait with poll() for both directions at once, and use "
              "MSG_DONTWAIT or a non-blocking socket."],
+      transports=STREAMS,
       by_hand="""
       python3 conformance/peers/echo_server_in_turn.py HOST PORT
       # in a second terminal, a line of 32 MiB; the client must end:
@@ -351,8 +381,10 @@ def test_both_ways(stage, launch_client):
     then the server waits for the client, and the client for the server.
     """
     line = pattern(1 << 20)
-    client = launch_client(listener=stage.listen(
-        receive_buffer=8192, send_buffer=8192, segment=1460))
+    client = launch_client(
+        listener=stage.listen_unix() if stage.contract.transport == "unix"
+        else stage.listen(receive_buffer=8192, send_buffer=8192,
+                          segment=1460))
     client.type(line + b"\n")
     client.end_input()
     peer = client.accept()

@@ -18,7 +18,7 @@ FOREIGN = "192.0.2.1"               # RFC 5737: an address of nobody
 
 def refused(stage, target, *words):
     """The program refuses these words: status 2 and a line on usage."""
-    program = stage.start([*target.command, *words])
+    program = stage.start([*target.command, *needed(stage, target), *words])
     shown = " ".join(word or "''" for word in words)
     try:
         if target.role == "client":
@@ -44,6 +44,13 @@ def address(stage, target):
         return ["-U", stage.unix_path("nobody")]
     port = 0 if role == "server" else stage.listen(backlog=-1).port
     return ["-H", LOOPBACK, "-P", str(port)]
+
+
+def needed(stage, target):
+    """Words without which a client has nothing to do: the file to send."""
+    if target.role == "client" and target.contract.service == "file":
+        return ["-F", str(stage.make_file("sent.txt", b"some text"))]
+    return []
 
 
 def wrong_usage(stage, target):
@@ -120,6 +127,39 @@ def test_client_port(stage, target):
         refused(stage, target, "-H", LOOPBACK, "-P", text)
 
 
+PATH = dict(
+    group=GROUP, options=True, transports=("unix",), defects=(103,),
+    source="unix(7), Autobind feature: an address without a name gets one of "
+           "the kernel's choice",
+    hints=["What is the name of a socket whose path is empty?",
+           "Refuse -U '' and -U @ as wrong usage: the kernel would take them "
+           "for other names."],
+    by_hand="""PROGRAM -U ''; echo $?; PROGRAM -U @; echo $?
+               must say 2 each time.""")
+
+
+@case("cli/server-path", role="server", **PATH)
+def test_server_path(stage, target):
+    """A server refuses a path or an abstract name of no bytes.
+
+    The kernel gives such a socket a name of its own, and nobody finds it. In
+    a script an empty path is a variable that was never set.
+    """
+    refused(stage, target, "-U", "")
+    refused(stage, target, "-U", "@")
+
+
+@case("cli/client-path", role="client", **PATH)
+def test_client_path(stage, target):
+    """A client refuses a path or an abstract name of no bytes.
+
+    In a script an empty path is a variable that was never set. Whoever wrote
+    it wants to be told that, and not that a connection was refused.
+    """
+    refused(stage, target, "-U", "")
+    refused(stage, target, "-U", "@")
+
+
 def resolver_messages():
     """What gai_strerror(3) says of a name that has no address."""
     tell = ctypes.CDLL(None).gai_strerror
@@ -131,7 +171,8 @@ def resolver_messages():
 
 def no_such_host(stage, target):
     port = address(stage, target)[-1]
-    program = stage.start([*target.command, "-H", NO_HOST, "-P", port])
+    program = stage.start([*target.command, *needed(stage, target),
+                           "-H", NO_HOST, "-P", port])
     if target.role == "client":
         program.end_input()
     stage.expect_exit(1, program, f'there is no host "{NO_HOST}"')

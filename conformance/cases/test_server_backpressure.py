@@ -1,5 +1,5 @@
 """A server whose client takes less than it is sent, or takes it late."""
-from sockstep.case import case
+from sockstep.case import STREAMS, case
 from sockstep.data import line, pattern
 
 GROUP = "Short writes and back-pressure"
@@ -15,6 +15,7 @@ TOO_MUCH = 8 << 20
              "results do you look at?",
              "Call send() in a loop: each time from the first byte that is "
              "not sent yet, with the length that is left, until it is 0."],
+      transports=STREAMS,
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so SOCKSTEP_FAULTS='send@*=short:1' \\
           PROGRAM -P PORT
@@ -41,6 +42,7 @@ def test_short_send(launch_server):
              "EAGAIN is no error of the connection: wait with poll() for "
              "POLLOUT, then send the same bytes. Calling send() again and "
              "again instead burns the processor."],
+      transports=STREAMS,
       by_hand="""
       In python3:
       import socket; s = socket.create_connection(("HOST", PORT))
@@ -69,6 +71,7 @@ def test_back_pressure(server):
       hints=["The client sends and never reads. Where do its bytes go?",
              "Don't read on while you can't send: then the kernel tells the "
              "client to wait, and nothing has to be stored."],
+      transports=STREAMS,
       by_hand="""
       In python3:
       import socket; s = socket.create_connection(("HOST", PORT))

@@ -15,9 +15,9 @@ CROWD = 1100
 #: The descriptors that a server gets for a crowd.
 CROWD_DESCRIPTORS = 2048
 #: Messages whose cost is measured together, and how often.
-MESSAGES, ROUNDS = 20, 3
+MESSAGES, ROUNDS = 20, 5
 #: Clients that say nothing may make a message so much dearer.
-DEARER = 4.0
+DEARER = 6.0
 
 
 @case("many/silent-crowd", role="server", group=GROUP, clients=MANY,
@@ -86,7 +86,7 @@ def test_large_crowd(launch_server):
 def test_cheap_silence(launch_server):
     """A message costs the same whether ten clients are silent or a thousand.
 
-    Measured is the processor time of the server. It may become four times
+    Measured is the processor time of the server. It may become six times
     as much; where the kernel looks at every client it is some ten times.
     """
     server = launch_server(nofile=CROWD_DESCRIPTORS)

@@ -1,16 +1,17 @@
 """The documents' own clients, seen from a server."""
-from sockstep.case import case
+from sockstep.case import STREAMS, case
 from sockstep.failure import Failure
 
 LINES = (b"one", b"two", b"and the last one", b"")
+REPLIES = b":>one\n:>two\n:>and the last one\n:"
 #: For each kind of contract: client, what is typed, what it must print.
 CLIENTS = {
     "one": [("echo_client_once.py", LINES[2:3], b":>and the last one\n")],
     "many": [
-        ("echo_client_repeating.py", LINES,
-         b":>one\n:>two\n:>and the last one\n:"),
+        ("echo_client_repeating.py", LINES, REPLIES),
         ("echo_client_000.py", LINES,
          b"> b'one'\n> b'two'\n> b'and the last one'\n> ")],
+    "unix": [("echo_client_unix.py", LINES, REPLIES)],
 }
 
 
@@ -20,6 +21,7 @@ CLIENTS = {
              "keep the connection open while they wait for the echo.",
              "Send back what recv() brings at once; do not wait for the "
              "newline or for the end of the stream."],
+      transports=STREAMS,
       by_hand="""printf 'one\\ntwo\\n\\n' |
                  python3 conformance/peers/echo_client_repeating.py HOST PORT
                  (echo_client_once.py for the single-shot server)""")
@@ -29,7 +31,8 @@ def test_python_client(server):
     Those are what the readers of the documents have. They take what one
     recv() brings for the whole answer, and leave without a half-close.
     """
-    for number, talk in enumerate(CLIENTS[server.target.contract.messages]):
+    for number, talk in enumerate(CLIENTS[
+            "unix" if server.path else server.target.contract.messages]):
         if number > 0:
             server = server.again()
         run_client(server, *talk)
@@ -38,8 +41,8 @@ def test_python_client(server):
 
 def run_client(server, script, lines, output):
     """Let a client of the documents say `lines`; it prints `output`."""
-    host, port = server.address
-    client = server.stage.assist("client", script, host, str(port))
+    words = [server.path] if server.path else map(str, server.address)
+    client = server.stage.assist("client", script, *words)
     client.type(b"".join(line + b"\n" for line in lines))
     client.end_input()
     server.stage.wait(client.ending, None, f"{script} does not end",

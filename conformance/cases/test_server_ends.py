@@ -1,7 +1,7 @@
 """The end of a connection, seen from a server: FIN, reset, close."""
 import re
 
-from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, case
+from sockstep.case import EVERY_SERVICE, FOR_EVER, LINES, SHOULD, STREAMS, case
 from sockstep.data import line
 from sockstep.failure import Failure
 
@@ -13,13 +13,15 @@ s.setsockopt(1, socket.SO_LINGER, struct.pack('ii', 1, 0))"
 """
 
 
-@case("end/half-close", role="server", group=GROUP, defects=(32,),
+@case("end/half-close", role="server", group=GROUP,
+      services=LINES, defects=(32,),
       source="shutdown(2), SHUT_WR; RFC 9293 3.6: a closed direction does not "
              "close the other; poll(2), POLLHUP and POLLRDHUP",
       hints=["The client has ended its stream, not the connection: it still "
              "reads.",
              "Send back all that came before recv() returned 0, and only "
              "then close."],
+      transports=STREAMS,
       by_hand="""
       # frozen, the server meets both at once
       SERVER -P PORT & p=$!; sleep 1; kill -STOP $p
@@ -36,15 +38,17 @@ def test_half_close(server):
     peer.send(LINE)
     peer.half_close()
     server.thaw()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
-@case("end/closes-after-fin", role="server", group=GROUP, defects=(33,),
+@case("end/closes-after-fin", role="server", group=GROUP,
+      services=LINES, defects=(33, 55),
       source="close(2); RFC 9293 3.6, case 2: the state CLOSE-WAIT lasts "
              "until the program closes",
       hints=["Who tells the client that there is nothing more to read?",
              "Call close() on the connection when recv() has returned 0 and "
              "the reply is sent."],
+      transports=STREAMS,
       by_hand="""
       echo hello | nc -N HOST PORT      # it must end by itself
       ss -tn state close-wait           # no connection of PORT may stay""")
@@ -57,15 +61,17 @@ def test_closes_after_fin(server):
     peer = server.connect()
     peer.send(LINE)
     peer.half_close()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
     peer.expect_end()
 
 
-@case("end/spin-at-end", role="server", group=GROUP, defects=(40,),
+@case("end/spin-at-end", role="server", group=GROUP,
+      services=LINES, defects=(40,),
       source="recv(2): it returns 0 when the peer has shut down in order",
       hints=["recv() returns 0 at once, again and again, after the end of the "
              "stream.",
              "Keep 0 and -1 apart: 0 ends the loop of this connection."],
+      transports=STREAMS,
       by_hand="""
       SERVER -P PORT & p=$!; sleep 1
       printf hello | nc -N HOST PORT & sleep 1
@@ -78,12 +84,13 @@ def test_spin_at_end(server):
     """
     peer = server.connect()
     peer.send(LINE[:-1])
-    peer.expect(LINE[:-1])                      # it does read its clients
+    peer.expect(server.service.reply(LINE[:-1]))    # it does read its clients
     peer.half_close()
     server.quiet()
 
 
-@case("end/reply-survives-close", role="server", group=GROUP, defects=(42,),
+@case("end/reply-survives-close", role="server", group=GROUP,
+      services=LINES, defects=(42,),
       source="socket(7), SO_LINGER; close(2); RFC 9293 3.6: close means "
              "\"I have no more data to send\"",
       hints=["When close() returns, bytes of the reply may still wait in the "
@@ -109,11 +116,11 @@ def test_reply_survives_close(server):
     peer.send(message)
     peer.half_close()
     server.quiet()
-    peer.expect(message)
+    peer.expect(server.service.reply(message))
 
 
 @case("end/unread-bytes", role="server", group=GROUP, level=SHOULD,
-      messages=("one",), defects=(36,),
+      services=LINES, messages=("one",), defects=(36,),
       source="RFC 9293 3.6.1; RFC 2525 2.17; RFC 1122 4.2.2.13: a close with "
              "unread data sends a reset",
       hints=["close() sends a reset if bytes that came were never read, and "
@@ -139,7 +146,7 @@ def test_unread_bytes(server):
     peer.send(message + line(8_000))
     server.thaw()
     server.quiet()
-    peer.expect(message)
+    peer.expect(server.service.reply(message))
     peer.until_end()
     if peer.end == "reset":
         raise Failure("reset", "the connection was reset after the reply, "
@@ -173,6 +180,7 @@ def test_reset_next_client(server):
              "listening socket. Which call is the first to fail then?",
              "On Linux accept() succeeds and recv() fails with ECONNRESET: "
              "close that connection and go on."],
+      transports=STREAMS,
       by_hand="SERVER -P PORT & p=$!; sleep 1; kill -STOP $p\n" + _RESET +
               "kill -CONT $p\n"
               "echo hello | nc -N HOST PORT     # it must answer")
@@ -222,7 +230,8 @@ def test_reset_mid_message(launch_server):
                           "broke off")
 
 
-@case("reset/spin", role="server", group=GROUP, plans=True, defects=(41,),
+@case("reset/spin", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(41,),
       source="poll(2), POLLERR and POLLHUP; recv(2) and send(2), ECONNRESET "
              "and EPIPE",
       hints=["Which results of recv(), send() and poll() lead back to the "
@@ -241,7 +250,7 @@ def test_reset_spin(launch_server):
     server.program.may_end = True               # that is another case's
     peer = server.connect()
     peer.send(LINE[:-1])
-    peer.expect(LINE[:-1])                      # it does read its clients
+    peer.expect(server.service.reply(LINE[:-1]))    # it does read its clients
     server.quiet()
     peer.reset()
     server.quiet()
@@ -262,6 +271,7 @@ def test_reset_spin(launch_server):
       hints=["Which errors of accept() are about one connection, and which "
              "about the listening socket?",
              "After ECONNABORTED call accept() again, as after EINTR."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=accept,accept4:error=ECONNABORTED:when=1 \\
           SERVER -P PORT

@@ -247,7 +247,7 @@ def test_burst_of_bytes(server):
 
 # -- nobody harms another -------------------------------------------------------------
 @case("many/end-of-another", role="server", group=GROUP, clients=MANY,
-      defects=(57, 61), source="exit(3): it ends the whole process; close(2)",
+      defects=(57, 61, 72), source="exit(3): it ends the whole process; close(2)",
       hints=["One client has left. What else than its connection was given "
              "up?",
              "Return from the thread's function, don't call exit(). Close a "

@@ -4,13 +4,15 @@ import os
 import re
 
 from sockstep import faults
-from sockstep.case import EVERY_SERVICE, FOR_EVER, SHOULD, case
+from sockstep.case import (
+    EVERY_SERVICE, EVERY_TRANSPORT, FOR_EVER, SHOULD, STREAMS, case)
 from sockstep.failure import Failure, HarnessError
 from sockstep.transcript import count
 
 PORTS = "Ports and life cycle"
 TURNS = "Turns"
 WILDCARDS = ("0.0.0.0", "::")
+INTERNET = ("tcp", "udp")
 IN_USE = os.strerror(errno.EADDRINUSE)
 #: Words of one that says it is ready to serve.
 READY = re.compile(rb"\b(listening|ready|waiting|accepting|serving|running)\b",
@@ -21,8 +23,10 @@ def addresses(server):
     """The addresses at which the server listens, as the kernel has them."""
     server.quiet()
     inodes = server.program.socket_inodes()
-    return [row.local for row in server.stage.diag.listeners()
-            if row.inode in inodes]
+    diag = server.stage.diag
+    rows = diag.datagram_sockets() if \
+        server.target.contract.transport == "udp" else diag.listeners()
+    return [row.local for row in rows if row.inode in inodes]
 
 
 def leave_time_wait(server):
@@ -87,7 +91,7 @@ def test_restart(launch_server):
 
 
 @case("port/second-instance", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(46, 49),
+      services=EVERY_SERVICE, transports=INTERNET, defects=(46, 49),
       source="bind(2), EADDRINUSE; socket(7), SO_REUSEPORT",
       hints=["Look at what bind() and listen() return.",
              "SO_REUSEADDR is enough for a quick restart. SO_REUSEPORT lets "
@@ -108,7 +112,7 @@ def test_second_instance(server, launch_server):
 
 
 @case("port/asked", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(47,), options=True,
+      services=EVERY_SERVICE, transports=INTERNET, defects=(47,), options=True,
       source="htons(3); ip(7): the port is in network byte order",
       hints=["A port's two bytes go to the kernel in network byte order.",
              "Put htons(port) into sin_port, or let getaddrinfo() do it."],
@@ -129,7 +133,7 @@ def test_asked(stage, launch_server):
 
 
 @case("port/default", role="server", group=PORTS,
-      services=EVERY_SERVICE, options=True,
+      services=EVERY_SERVICE, transports=INTERNET, options=True,
       source="the contract of the lesson",
       hints=["Without -P the server has the port of the document.",
              "Start the option's variable with that port."],
@@ -161,7 +165,7 @@ def expect_bound(program, port):
 
 
 @case("port/address-asked", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(48,),
+      services=EVERY_SERVICE, transports=INTERNET, defects=(48,),
       options=True, source="ip(7), INADDR_ANY; bind(2)",
       hints=["-H says at which address the server can be reached.",
              "Bind the address that -H names, not INADDR_ANY."],
@@ -183,7 +187,7 @@ def test_address_asked(launch_server):
 
 
 @case("port/all-interfaces", role="server", group=PORTS,
-      services=EVERY_SERVICE, options=True,
+      services=EVERY_SERVICE, transports=INTERNET, options=True,
       source="ip(7), INADDR_ANY; getaddrinfo(3), AI_PASSIVE",
       hints=["Without -H the server is for everybody.",
              "Bind INADDR_ANY, or call getaddrinfo() with AI_PASSIVE and "
@@ -213,7 +217,7 @@ def fails_at(launch_server, plan, number):
 
 
 @case("port/socket-error", role="server", group=PORTS,
-      services=EVERY_SERVICE, defects=(49,),
+      services=EVERY_SERVICE, transports=EVERY_TRANSPORT, defects=(49,),
       source="socket(2), ERRORS; errno(3)",
       hints=["socket() fails where the process has no descriptor left.",
              "Look for -1, say what failed and strerror(errno), end with "
@@ -234,6 +238,7 @@ def test_socket_error(launch_server):
       source="listen(2), EADDRINUSE",
       hints=["Not only bind() may fail because the port is taken.",
              "Look at the result of listen() too."],
+      transports=STREAMS,
       by_hand="""strace -e inject=listen:error=EADDRINUSE SERVER -P PORT;
                  echo $?  must say 1""")
 def test_listen_error(launch_server):
@@ -250,6 +255,7 @@ def test_listen_error(launch_server):
       level=SHOULD, source="listen(2)",
       hints=["Say that the server is ready only when it is.",
              "Print the line after listen() has returned 0."],
+      transports=STREAMS,
       by_hand="""strace -e inject=listen:error=EADDRINUSE SERVER -P PORT
                  must not print that it listens""")
 def test_false_ready(launch_server):
@@ -272,6 +278,7 @@ def test_false_ready(launch_server):
       clients=FOR_EVER, source="listen(2), backlog; tcp(7)",
       hints=["The second argument of listen() is how many clients may wait.",
              "Let at least five wait: listen(fd, 10), or SOMAXCONN."],
+      transports=STREAMS,
       by_hand="""Start the server, stop it with kill -STOP, start nc HOST
                  PORT five times in the background: ss -tan 'dport = :PORT'
                  must show five ESTAB and no SYN-SENT.""")
@@ -298,8 +305,7 @@ def expect_room(server, number):
     """The queue of clients that wait has room for one more."""
     server.stage.wait(server.stage.settled, None, "the clients before are "
                       "not connected")
-    row = next(row for row in server.stage.diag.listeners()
-               if row.inode in server.program.socket_inodes())
+    row = server.listening()[0]
     if row.receive_queue > row.send_queue:
         waiting = count(row.receive_queue, "client")
         raise Failure("refused", f"client {number} of 5 finds no room in the "
@@ -313,6 +319,7 @@ def expect_room(server, number):
       hints=["After one client comes the next.",
              "Call accept() in a loop, and close the connection, not the "
              "listening socket, when a client has left."],
+      transports=STREAMS,
       by_hand="""Twice: printf 'hello\\n' | nc -N HOST PORT""")
 def test_next_client(server):
     """When a client has left the next one is served.
@@ -329,6 +336,7 @@ def test_next_client(server):
       source="document 000; accept(2)",
       hints=["What one client leaves behind must not reach the next.",
              "Start each client with an empty buffer and fresh counters."],
+      transports=STREAMS,
       by_hand="""for i in $(seq 20); do echo "client $i" | nc -N HOST PORT;
                  done""")
 def test_many_clients(server):
@@ -350,6 +358,7 @@ def test_many_clients(server):
       hints=["A client may have sent all, and left, before it is accepted.",
              "After accept() read until the end of the stream as always: the "
              "kernel has kept the bytes."],
+      transports=STREAMS,
       by_hand="""nc HOST PORT, and leave it open. In a second terminal:
                  printf 'hello\\n' | nc -N HOST PORT
                  It waits. Then end the first nc: hello comes back.""")

@@ -1,7 +1,8 @@
 """Signals, seen from a server: an interrupted call, an orderly end."""
 import signal
 
-from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, SHOULD, case
+from sockstep.case import (
+    EVERY_SERVICE, EVERY_TRANSPORT, LINES, SHOULD, STREAMS, case)
 from sockstep.data import pattern
 from sockstep.failure import Failure, mismatch
 
@@ -18,6 +19,7 @@ ENDLESS = pattern(4 << 20)
       source="accept(2), EINTR; signal(7), interruption of system calls",
       hints=["A call that waits ends early when a signal comes: -1, EINTR.",
              "When accept() fails with EINTR, call it again."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=accept,accept4:error=EINTR:when=1 \\
           SERVER -P PORT
@@ -38,11 +40,13 @@ def test_accept_interrupted(launch_server):
     server.exchange(peer=peer)
 
 
-@case("signal/recv-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
+@case("signal/recv-interrupted", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(20,),
       source="recv(2), EINTR; signal(7), interruption of system calls",
       hints=["recv() can return -1 although nothing is wrong: look at errno.",
              "When recv() fails with EINTR, call it again, as often as it "
              "takes."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=recvfrom:error=EINTR:when=1..2 \\
           SERVER -P PORT
@@ -60,14 +64,16 @@ def test_recv_interrupted(launch_server):
     peer.send(LINE)
     peer.half_close()
     server.thaw()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
-@case("signal/send-interrupted", role="server", group=GROUP, plans=True, defects=(20,),
+@case("signal/send-interrupted", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(20,),
       source="send(2), EINTR; signal(7), interruption of system calls",
       hints=["send() can return -1 although nothing is wrong: look at errno.",
              "When send() fails with EINTR nothing was sent: call it again "
              "with the same bytes."],
+      transports=STREAMS,
       by_hand="""
       strace -o /dev/null -e inject=sendto:error=EINTR:when=1..2 \\
           SERVER -P PORT
@@ -83,16 +89,17 @@ def test_send_interrupted(launch_server):
     peer = server.connect()
     peer.send(LINE)
     peer.half_close()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
 @case("signal/short-then-interrupted", role="server", group=GROUP, plans=True,
-      defects=(22,),
+      services=LINES, defects=(22,),
       source="send(2); POSIX.1-2008 send(); signal(7): a call that has "
              "transferred data returns their count, not EINTR",
       hints=["A signal in the middle of send() shows as a short count first.",
              "Keep the number of bytes sent so far apart from the result of "
              "the last call, and send on from there."],
+      transports=STREAMS,
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='send@1=short:9; send@2=EINTR' SERVER -P PORT
@@ -109,16 +116,18 @@ def test_short_then_interrupted(launch_server):
     peer = server.connect()
     peer.send(LINE)
     peer.half_close()
-    peer.expect(LINE)
+    peer.expect(server.service.reply(LINE))
 
 
-@case("signal/broken-pipe", role="server", group=GROUP, plans=True, defects=(25,),
+@case("signal/broken-pipe", role="server", group=GROUP, plans=True,
+      services=LINES, defects=(25,),
       source="send(2), EPIPE and MSG_NOSIGNAL; signal(7), SIGPIPE; POSIX.1-"
              "2008 send()",
       hints=["Something kills the server without a word. Which signal does a "
              "send() to a lost client raise?",
              "Give send() the flag MSG_NOSIGNAL, or ignore SIGPIPE, and "
              "handle EPIPE."],
+      transports=STREAMS,
       by_hand="""
       # the server waits two seconds before it sends; its client resets
       strace -o /dev/null -e inject=sendto:delay_enter=2000000:when=1 \\
@@ -155,7 +164,7 @@ def test_broken_pipe(launch_server):
                for call in server.program.calls()):
             server.wait_frozen()    # each of its processes has a send@1
             server.thaw()
-        peer.expect(LINE)
+        peer.expect(server.service.reply(LINE))
 
 
 @case("signal/orderly-end", role="server", group=GROUP, defects=(29, 31),
@@ -187,6 +196,7 @@ def test_orderly_end(launch_server):
              "too.",
              "Look at the flag after each EINTR, without SA_RESTART, or wait "
              "in ppoll() with a mask that lets the signal in."],
+      transports=STREAMS,
       by_hand="""
       SERVER -P PORT & p=$!; sleep 1
       sleep 9 | nc HOST PORT & sleep 1
@@ -212,6 +222,7 @@ def test_end_with_idle_client(server):
              "Block the signals, and let ppoll() or pselect() unblock them "
              "only while it waits; or let the handler write to a pipe that "
              "poll() watches."],
+      transports=STREAMS,
       by_hand="""
       LD_PRELOAD=build/src/fault_preload.so \\
       SOCKSTEP_FAULTS='accept@1=kill:SIGTERM' SERVER -P PORT; echo $?
@@ -233,12 +244,14 @@ def test_end_in_the_gap(launch_server):
             server.expect_orderly_end()
 
 
-@case("signal/finish-reply", role="server", group=GROUP, defects=(30,),
+@case("signal/finish-reply", role="server", group=GROUP,
+      services=LINES, defects=(30,),
       source="the program contract: an orderly end finishes the replies under "
              "way within one second; close(2); RFC 9293 3.6.1",
       hints=["What has the server read of this client and not sent back yet?",
              "After the signal, take no new clients, but send what is left "
              "before close() and the end."],
+      transports=STREAMS,
       by_hand="""
       # a client that reads late
       SERVER -P PORT & p=$!; sleep 1
@@ -263,22 +276,24 @@ def test_finish_reply(server):
     server.program.signal(signal.SIGTERM)
     peer.half_close()
     server.quiet()
-    peer.expect(ENDLESS[:taken])
+    peer.expect(server.service.reply(ENDLESS[:taken]))
     more = peer.until_end()
-    due = ENDLESS[taken:taken + len(more)]
+    due = server.service.reply(ENDLESS[taken:taken + len(more)])
     if more != due:
         raise Failure("wrong-bytes", "wrong bytes came after the signal",
                       mismatch=mismatch(due, more))
     server.expect_ended("SIGTERM while it sent a reply")
 
 
-@case("signal/end-bounded", role="server", group=GROUP, defects=(29, 75),
+@case("signal/end-bounded", role="server", group=GROUP,
+      services=LINES, defects=(29, 75),
       source="the program contract: an orderly end finishes the replies under "
              "way within one second; poll(2), the parameter timeout",
       hints=["Who decides when the server ends, if a client never reads its "
              "reply?",
              "Note the time of the signal, and give each wait after it only "
              "what is left of one second."],
+      transports=STREAMS,
       by_hand="""
       # a client that sends and does not read
       SERVER -P PORT & p=$!; sleep 1
@@ -299,13 +314,14 @@ def test_end_bounded(server):
 
 
 @case("signal/listener-first", role="server", group=GROUP, level=SHOULD,
-      defects=(29, 30),
+      services=LINES, defects=(29, 30),
       source="the program contract: an orderly end closes the listener, then "
              "finishes replies; listen(2)",
       hints=["Who connects after the signal is never served, but the kernel "
              "still takes the connection. When does it stop doing so?",
              "Close the listening socket as soon as the signal is noticed, "
              "before the last reply is finished."],
+      transports=STREAMS,
       by_hand="""
       # a client that sends and does not read
       SERVER -P PORT & p=$!; sleep 1
@@ -325,9 +341,7 @@ def test_listener_first(server):
     server.program.ended_by_harness = True
     server.program.signal(signal.SIGTERM)
     server.stage.wait(
-        lambda: server.port not in
-        [row.local[1] for row in server.stage.diag.listeners()],
-        None, "SIGTERM came and the port stays open", program=server.program)
+        lambda: not server.listening(), None, "SIGTERM came and the port stays open", program=server.program)
     server.quiet()
     if not server.program.alive():
         raise Failure("exit", "the server kept its port open after SIGTERM "
@@ -370,10 +384,11 @@ _NAMES = {"accept": "accept()", "wait": "poll() or the like",
 
 def _come_to(server) -> bool:
     """Lead the server step by step to the call at which its plan strikes."""
-    for act in ("start", "connect", "send"):
-        if act == "connect":
-            row = server.stage.wait_listening(server.program)
-            server.address = (server.address[0], row.local[1])
+    for act in ("start", "gather", "connect", "send"):
+        if act == "gather":
+            server.find()
+            server.service.gather(server)
+        elif act == "connect":
             peer = server.connect()
         elif act == "send":
             server.service.ask(peer)

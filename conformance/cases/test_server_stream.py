@@ -1,5 +1,5 @@
 """The byte stream, seen from a server: what is sent comes back whole."""
-from sockstep.case import case
+from sockstep.case import STREAMS, case
 from sockstep.data import line, pattern
 
 GROUP = "Byte stream"
@@ -22,6 +22,7 @@ STREAM = "RFC 9293 3.8: TCP is a stream of bytes and keeps no boundaries of " \
       hints=["One recv() returns what has come so far, which may be a part "
              "of the message.",
              "Call recv() in a loop until the message's end has come."],
+      transports=STREAMS,
       by_hand="""
       (printf 'The fi'; sleep 1; printf 'rst\\n') | nc -N HOST PORT
       must print "The first".
@@ -47,6 +48,7 @@ def test_split_message(server):
              "even inside a character of UTF-8.",
              "Don't look at a piece as if it were a line: use the number that "
              "recv() returned, and nothing else, to tell how much came."],
+      transports=STREAMS,
       by_hand="""
       for i in 1 2 3 4 5 6 7 8; do
           { printf 'a line.\\n' | head -c $i; sleep 0.3
@@ -76,6 +78,7 @@ def test_every_offset(server):
       hints=["One recv() may bring more than one message.",
              "Send back every byte that recv() returned, also those behind "
              "the first newline."],
+      transports=STREAMS,
       by_hand="""
       kill -STOP the server, type three lines into nc HOST PORT, then
       kill -CONT the server: three lines must come back.
@@ -101,6 +104,7 @@ def test_coalesced_lines(server):
       hints=["What recv() stores is bytes, not a string of C.",
              "Use the number that recv() returned, never strlen(), to say "
              "how many bytes there are."],
+      transports=STREAMS,
       by_hand="""
       printf 'be\\0tween\\n' | nc -N HOST PORT | od -c
       must show the \\0 and all that follows it.
@@ -124,6 +128,7 @@ def test_embedded_nul(server):
              "Keep the result of a function that returns EOF in an int, look "
              "at bytes as unsigned char, and decode nothing that is only to "
              "be sent back."],
+      transports=STREAMS,
       by_hand="""
       python3 -c 'import sys; sys.stdout.buffer.write(bytes(
           [n for n in range(256) if n != 10]) + b"\\n")' |
@@ -150,6 +155,7 @@ def test_all_bytes(server):
              "buffer? And one byte longer?",
              "Give recv() no more than the size of the buffer, and go on with "
              "the next recv() for what did not fit."],
+      transports=STREAMS,
       by_hand="""
       for n in 1023 1024 1025; do
           head -c $n /dev/zero | tr '\\0' x | nc -N HOST PORT | wc -c
@@ -176,6 +182,7 @@ def test_buffer_sizes(server):
       hints=["Look at which length send() is given.",
              "Send as many bytes as recv() returned, not the size of the "
              "buffer: the rest of it is what an earlier message left there."],
+      transports=STREAMS,
       by_hand="""
       (echo a rather long message; sleep 1; echo hi) | nc -N HOST PORT | od -c
       must show nothing that was not sent.
@@ -203,6 +210,7 @@ def test_stale_bytes(server):
       hints=["The end of the stream ends a message as well as a newline does.",
              "When recv() returns 0, everything that came before must have "
              "been sent back, newline or not."],
+      transports=STREAMS,
       by_hand="printf 'no newline' | nc -N HOST PORT\nmust print it.")
 def test_unterminated_end(server):
     """A last message without a newline is echoed, too.
@@ -222,6 +230,7 @@ def test_unterminated_end(server):
       hints=["telnet and many programs end a line with \\r\\n.",
              "An echo changes nothing: don't cut off \\r, and don't take it "
              "for an end."],
+      transports=STREAMS,
       by_hand="""
       printf 'dos line\\r\\n' | nc -N HOST PORT | od -c
       must show \\r \\n at the end.
@@ -244,6 +253,7 @@ def test_carriage_return(server):
       hints=["Look for a printf() or a relative of it whose format came from "
              "the network.",
              "Print with a fixed format or with fwrite(); send with send()."],
+      transports=STREAMS,
       by_hand="""
       printf '%%s%%s%%s%%s%%s%%s%%n%%n\\n' | nc -N HOST PORT
       must print %s%s%s%s%s%s%n%n.
@@ -266,6 +276,7 @@ def test_format_characters(server):
       hints=["The documents' clients send a message without a newline and "
              "then wait for its echo.",
              "Send back what recv() returned before you call recv() again."],
+      transports=STREAMS,
       by_hand="""
       In python3:
       import socket; s = socket.create_connection(("HOST", PORT))
@@ -288,6 +299,7 @@ def test_as_it_comes(server):
       hints=["The message is far longer than any buffer of yours.",
              "Nothing in an echo needs the message as a whole: recv() a "
              "piece, send it back, and so on until the end."],
+      transports=STREAMS,
       by_hand="""
       head -c 1048575 /dev/zero | tr '\\0' x > /tmp/m; echo >> /tmp/m
       nc -N HOST PORT < /tmp/m | cmp - /tmp/m
@@ -305,7 +317,7 @@ def test_large_message(server):
     peer.expect(text)
 
 
-@case("memory/misuse", role="server", group=GROUP, defects=(4, 5, 6),
+@case("memory/misuse", role="server", group=GROUP, defects=(4, 5, 6, 125),
       valgrind=True, source="recv(2): no NUL is stored behind the data; C11 "
       "J.2: undefined behaviour; Valgrind manual, 4.2 Explanation of error "
       "messages from Memcheck",
@@ -314,6 +326,7 @@ def test_large_message(server):
              "There is no NUL behind what came: \"%s\", strlen() and strchr() "
              "run on into bytes that are not yours. If you store one "
              "yourself, leave room for it."],
+      transports=STREAMS,
       by_hand="""
       valgrind PROGRAM -P PORT, and then
       head -c 1024 /dev/zero | tr '\\0' x | nc -N HOST PORT

@@ -47,7 +47,8 @@ def test_server(stage):
 
 
 @case("sweep/client", role="client", services=("greeting", "echo",
-                                               "uppercase"), **SWEEP)
+                                               "uppercase"),
+      transports=("tcp", "unix"), **SWEEP)
 def test_client(stage):
     """Whichever call fails, the client tells of it or does its work.
 

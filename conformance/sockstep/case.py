@@ -28,7 +28,12 @@ GROUPS = ("Byte stream", "Datagrams", "Text", "Files", "Broadcast",
 #: every server that does not end with its first client.
 EVERY_SERVICE = SERVICES
 EVERY_TRANSPORT = TRANSPORTS
+#: For cases about the stream alone, whose words are the same on both.
+STREAMS = ("tcp", "unix")
 FOR_EVER = ("in-turn", "many")
+#: For cases about a line and its reply, whatever the reply is: a case has it
+#: from `server.service.reply`.
+LINES = ("echo", "uppercase")
 _SLUG = re.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*$")
 
 

@@ -81,6 +81,8 @@ def _ask_end(stage: "Stage", program: Program, served: bool,
         # A handler may put what the signal did into the status, as
         # shells do: 128 and its number.
         asked = (signal.SIGTERM, signal.SIGINT)
+        if program.killed and ending.signal == signal.SIGKILL:
+            return
         if ending.signal in asked or ending.status in (
                 0, *(128 + number for number in asked)):
             return
@@ -155,7 +157,7 @@ def _ask_faults(program: Program) -> None:
             "the fault preload did not reach the program: it is linked "
             "statically or drops LD_PRELOAD, so no fault can be provoked "
             "in it; link it dynamically")
-    if "=" in program.plan and \
+    if faults.plans_fault(program.plan) and \
             not program.plan_may_miss and \
             not any(call.injected for call in program.calls()):
         raise HarnessError(

@@ -72,7 +72,9 @@ def talk(server: "Server", requests: dict["Peer", bytes],
         events = poll.poll(_LULL_MS / 1000)
         if not events and (stage.quiet_now(server.program) or
                            not server.program.alive()):
-            break                       # nothing more can come
+            events = poll.poll(0)       # it may have come meanwhile
+            if not events:
+                break                   # nothing more can come
         for number, _ in events:
             peer = by_number[number]
             over = _go_on(peer, unsent, due[peer])

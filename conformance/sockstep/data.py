@@ -39,3 +39,34 @@ def _blocks(number: int, seed: int) -> bytes:
 def line(size: int, seed: int = 0) -> bytes:
     """`size` bytes of `pattern`, the last of which is the newline."""
     return pattern(size - 1, seed) + b"\n"
+
+
+def capitals(text: bytes) -> bytes:
+    """`text` in upper case by Unicode's rules, as lesson 04 asks for it.
+
+    Each character of UTF-8 becomes its capitals, without a look at its
+    neighbours or at a language; bytes that are no UTF-8 stay as they are.
+    """
+    return _bytes(_characters(text).upper())
+
+
+def character_at(text: bytes, offset: int) -> tuple[str, str]:
+    """The character of `text` to which byte `offset` of `capitals(text)`
+    belongs, and its capitals; ("", "") behind the end.
+    """
+    for character in _characters(text):
+        upper = character.upper()
+        offset -= len(_bytes(upper))
+        if offset < 0:
+            return character, upper
+    return "", ""
+
+
+# A byte that is no UTF-8 is a character of its own, a half of a surrogate
+# pair, which has no capitals: PEP 383.
+def _characters(text: bytes) -> str:
+    return text.decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

@@ -24,6 +24,15 @@ def load_factor() -> float:
     return min(20.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
+def hurry(factor: int) -> str:
+    """The item of a fault plan that lets a program's time run faster.
+
+    It is `factor` times as fast on an idle machine, and slower on a loaded
+    one, where the runner needs longer for its part.
+    """
+    return f"clock@*=fast:{max(1, round(factor / load_factor()))}"
+
+
 class Deadline:
     """A point in time, scaled by the machine's load when it was set."""
 

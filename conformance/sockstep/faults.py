@@ -40,6 +40,16 @@ def environment(plan: str, log: Path, preload: Path) -> dict[str, str]:
             LOG_VARIABLE: str(log)}
 
 
+def plans_fault(plan: str) -> bool:
+    """Whether the plan has an item that some call is to meet.
+
+    ``clock@*=fast:N`` is none: it is in force all the time.
+    """
+    items = [item.strip() for item in re.split("[;\n]", plan)]
+    return any("=" in item and not item.startswith("clock@")
+               for item in items)
+
+
 def reached(log: Path) -> bool:
     """Whether the program loaded the preload (a static one can't).
 
@@ -53,6 +63,12 @@ def reached(log: Path) -> bool:
     while any(name.startswith("valgrind") for name in names):
         names.pop(0)
     return bool(names)
+
+
+def double_closes(log: Path) -> list[str]:
+    """Calls of close() that failed with EBADF, such as "close(fd=5)"."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return re.findall(r"^\d+ \d+ close - (.*) = -1 EBADF$", text, re.MULTILINE)
 
 
 def calls(log: Path) -> list[Call]:

@@ -19,13 +19,15 @@ class Listener:
 
     `receive_buffer`, `send_buffer` and `segment` are in bytes and make its
     connections narrow.  They are set here because the kernel makes a
-    connection before anybody accepts it.
+    connection before anybody accepts it.  `host` is the numeric address.
     """
 
     def __init__(self, stage: "Stage", backlog: int, receive_buffer: int = 0,
-                 send_buffer: int = 0, segment: int = 0):
+                 send_buffer: int = 0, segment: int = 0,
+                 host: str = LOOPBACK):
         self.stage = stage
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
         stage.sockets.append(self.sock)
         for level, option, size in (
                 (socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer),
@@ -33,11 +35,11 @@ class Listener:
                 (socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)):
             if size:
                 self.sock.setsockopt(level, option, size)
-        self.sock.bind((LOOPBACK, 0))
+        self.sock.bind((host, 0))
         if backlog >= 0:
             self.sock.listen(backlog)
         self.sock.setblocking(False)
-        self.address = self.sock.getsockname()
+        self.address = self.sock.getsockname()[:2]
 
     @property
     def port(self) -> int:

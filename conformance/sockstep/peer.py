@@ -360,7 +360,8 @@ class Peer:
         if self.half_closed and not unsent and row.state in (
                 sockdiag.ESTABLISHED, sockdiag.FIN_WAIT1,
                 sockdiag.FIN_WAIT2):
-            return False                    # our FIN is still on its way
+            # Our FIN is still on its way, or finds the other's window shut.
+            return not unacked and sockdiag.send_window(self.sock) == 0
         return True
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from . import confine, run
 from .contract import Target
-from .roles import Client, Server
+from .roles import Client, Resolver, Server
 from .stage import Stage
 
 PROPERTY = "sockstep"
@@ -145,6 +145,13 @@ def launch_client(stage: Stage, target: Target):
 def client(launch_client) -> Client:
     """The client, started against a server of the harness."""
     return launch_client()
+
+
+@pytest.fixture
+def resolve(stage: Stage, target: Target):
+    """Ask the resolver under test for a name; see `Resolver.launch`."""
+    return lambda host, **options: Resolver.launch(stage, target, host,
+                                                   **options)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 # but input, a signal or a timer.  Number, name, and the index of the argument
 # that holds a timeout (None: the call has none).
 _X86_64 = {
-    0: ("read", None), 1: ("write", None), 3: ("close", "always"),
+    0: ("read", None), 1: ("write", None), 2: ("open", None),   # of a FIFO
+    3: ("close", "always"), 257: ("openat", None),
     7: ("poll", 2),
     19: ("readv", None), 20: ("writev", None), 23: ("select", 4),
     34: ("pause", None), 35: ("nanosleep", "always"),
@@ -35,6 +36,7 @@ _X86_64 = {
     449: ("futex_waitv", 3),
 }
 _AARCH64 = {
+    56: ("openat", None),                   # of a FIFO: fifo(7)
     57: ("close", "always"),                # it lingers: socket(7)
     63: ("read", None), 64: ("write", None), 65: ("readv", None),
     66: ("writev", None), 71: ("sendfile", None), 72: ("pselect6", 4),
@@ -237,6 +239,29 @@ def has_socket_timeout(wait: Wait) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def has_timer(pid: int, handlers: bool = True) -> bool:
+    """Whether the process may be woken by a timer that no call shows.
+
+    The kernel tells of timers of timer_create(2) and of timerfd_create(2),
+    but not of alarm(2) and setitimer(2): a process that catches SIGALRM is
+    taken to have set one if its `handlers` are its own (Valgrind catches
+    every signal).  Source: proc(5).
+    """
+    if "ID:" in _read(f"/proc/{pid}/timers"):
+        return True
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if handlers and line.startswith("SigCgt:") and \
+                int(line.split()[1], 16) >> (signal.SIGALRM - 1) & 1:
+            return True
+    return any(_timer_is_set(_read(f"/proc/{pid}/fdinfo/{fd}"))
+               for fd, target in descriptors(pid).items()
+               if target == "anon_inode:[timerfd]")
+
+
+def _timer_is_set(info: str) -> bool:
+    return "it_value:" in info and "it_value: (0, 0)" not in info
 
 
 def turns(pid: int, tid: int) -> str:

@@ -42,6 +42,7 @@ class Program:
     Its standard output and error go to files in `directory`, where they can
     be read at any time; it works in an empty folder of its own.  Standard
     input is a pipe for clients, and for others with `typing`, else /dev/null.
+    `files`: what it finds in files of the system, by their paths.
     """
 
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
@@ -51,6 +52,8 @@ class Program:
                  nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
+                 files: dict[str, str] | None = None,
+                 fsize: int = confine.MAX_FILE_BYTES,
                  environment: dict[str, str] | None = None):
         self.label = label
         self.role = role
@@ -67,6 +70,7 @@ class Program:
         self.frozen = False
         self.ended_by_harness = False
         self.may_end = False                # the case asks how it ends
+        self.killed = False                 # by SIGKILL of a case
         self.plan_may_miss = False          # a sweep runs past the last call
         self._ending: Ending | None = None
         self._typed = b""                   # input that the pipe has not taken
@@ -85,15 +89,21 @@ class Program:
         if under_valgrind:
             command = valgrind.command(self.directory,
                                        watch_threads) + command
-        limits = [f"nofile={nofile}", f"fsize={confine.MAX_FILE_BYTES}",
+        limits = [f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
-        if variant not in variants.SANITIZERS:                   # it maps terabytes as its shadow
+        if variant not in variants.SANITIZERS:  # one maps terabytes
             limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
         if task_limit:
             limits += task_limit.launch_words()
         if hold:
             limits.append(f"hold={hold}")
-        with open(stdout or self.stdout_path, "wb") as out, \
+        for number, (path, text) in enumerate((files or {}).items()):
+            fresh = self.directory / f"file{number}"
+            fresh.write_text(text)
+            limits.append(f"file={path}:{fresh}")
+        # A terminal must not become that of the runner: open(2), O_NOCTTY.
+        with open(stdout or self.stdout_path, "wb", opener=lambda path, flags:
+                  os.open(path, flags | os.O_NOCTTY, 0o666)) as out, \
                 open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],
@@ -137,6 +147,11 @@ class Program:
     def calls(self) -> list[faults.Call]:
         """The calls that the preload logged so far."""
         return faults.calls(self.call_log)
+
+    def double_closes(self) -> list[str]:
+        """The calls of close() for what was not open, as the preload has them.
+        """
+        return faults.double_closes(self.call_log)
 
     def calls_without_end(self) -> bool:
         """Whether the log of calls is longer than any honest run's."""

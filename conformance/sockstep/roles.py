@@ -15,6 +15,7 @@ from .peer import Peer
 from .datagram import DatagramPeer
 from .program import Program, told_by
 from .services import SERVICES, Service
+from .sockdiag import Row, UnixRow
 from .stage import Stage
 from .transcript import count, shorten
 
@@ -73,6 +74,21 @@ class Server:
     @property
     def port(self) -> int:
         return self.address[1]
+
+    def find(self) -> None:
+        """Wait until it listens, for one that was launched with `ready`
+        False, and note where.
+        """
+        row = self.stage.wait_listening(self.program)
+        if not self.path:
+            self.address = (self.address[0], row.local[1])
+
+    def listening(self) -> list[Row] | list[UnixRow]:
+        """Its listening sockets, as the kernel has them."""
+        diag = self.stage.diag
+        rows = diag.unix_listeners() if self.path else diag.listeners()
+        inodes = self.program.socket_inodes()
+        return [row for row in rows if row.inode in inodes]
 
     def connect(self, **options) -> Peer | DatagramPeer:
         """A new client of the harness's; see `Stage.connect`.
@@ -136,6 +152,12 @@ class Server:
             "the server does not come to the call that is planned",
             program=self.program)
         self.program.frozen = self.program.stopped()
+
+    def kill(self) -> None:
+        """End the server by SIGKILL, which it can neither see nor handle."""
+        self.program.killed = self.program.ended_by_harness = True
+        self.program.signal(signal.SIGKILL)
+        self.stage.wait_end(self.program)
 
     def expect_alive(self, what: str) -> None:
         """The server rests and goes on after `what` ("a client's reset")."""
@@ -225,12 +247,14 @@ class Client:
     def launch(cls, stage: Stage, target: Target, *,
                listener: Listener | UnixListener | DatagramPeer | None = None,
                host: str = LOOPBACK, port: int = 0, path: str = "",
-               file: Path | str = "", **options) -> "Client":
+               file: Path | str = "", words: tuple[str, ...] = (),
+               **options) -> "Client":
         """Start the client against `listener` (a new one by default).
 
         `port`, `path`: start it against a server there, which is not the
         harness's.
-        `file`: what a client of the service "file" sends.
+        `file`: what a client of the service "file" sends.  `words`: more of
+        the command line.
         """
         transport = target.contract.transport
         if not (listener or port or path):
@@ -240,7 +264,8 @@ class Client:
             argv = target.argv_unix(path or listener.path)
         else:
             argv = target.argv(host, port or listener.port)
-        program = stage.start(target.argv_file(argv, file), **options)
+        program = stage.start([*target.argv_file(argv, file), *words],
+                              **options)
         return cls(stage, target, program, listener)
 
     def accept(self) -> Peer:
@@ -366,6 +391,49 @@ class Client:
                     f"standard output: {shorten(output, 400)}",
                     mismatch=_nearest(reply, lines))
             lines = rest[1:]
+
+
+class Resolver:
+    """A program under test that prints the addresses of a name."""
+
+    def __init__(self, stage: Stage, target: Target, program: Program):
+        self.stage = stage
+        self.target = target
+        self.program = program
+
+    @classmethod
+    def launch(cls, stage: Stage, target: Target, host: str,
+               **options) -> "Resolver":
+        """Ask for the addresses of `host`."""
+        return cls(stage, target,
+                   stage.start([*target.command, "-H", host], **options))
+
+    def expect_addresses(self, *addresses: str) -> None:
+        """It prints these, each once, in any order, and ends with status 0.
+        """
+        self.stage.expect_exit(0, self.program, "the name has an address")
+        lines = self.program.stdout.decode(errors="replace").splitlines()
+        if sorted(lines) == sorted(addresses):
+            return
+        shown = shorten(self.program.stdout, 200)
+        for address in addresses:
+            if address not in lines:
+                raise Failure("output", f"{address} is not on a line of its "
+                              f"own; standard output: {shown}")
+        more = next(line for line in lines if line not in addresses
+                    or lines.count(line) > addresses.count(line))
+        what = "stands there more than once" if more in addresses \
+            else "is none of the name's addresses"
+        raise Failure("output", f"the line {shorten(more.encode())} {what}; "
+                      f"standard output: {shown}")
+
+    def expect_failure(self, *reasons: str) -> None:
+        """It ends with status 1, tells one of `reasons`, prints nothing."""
+        self.stage.expect_exit(1, self.program, "the name has no address")
+        self.stage.expect_complaint(*reasons, program=self.program)
+        if output := self.program.stdout:
+            raise Failure("output", "standard output is for addresses, and "
+                          f"there was none; it holds {shorten(output)}")
 
 
 def _nearest(reply: bytes, lines: list[bytes]) -> Mismatch | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .data import pattern
+from .data import capitals, pattern
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -17,6 +17,7 @@ GREETING = b"Thank you for connecting"
 NAME_OK = b"[+] server : filename query ok"
 SIZE_OK = b"[+] server : filesize query ok"
 FILE_OK = b"[+] server : finished transferring file"
+REFUSED = b"[-] server : "
 
 
 class Service:
@@ -59,6 +60,9 @@ class Service:
         peer.send(self.request(40 + seed % 20, seed))
         peer.half_close()
 
+    def gather(self, server: "Server") -> None:
+        """Connect those who must be there so that a request is answered."""
+
 
 class Echo(Service):
     """Every byte comes back."""
@@ -68,7 +72,7 @@ class Uppercase(Service):
     """The line comes back in upper case, and the connection ends."""
 
     def reply(self, request: bytes) -> bytes:
-        return request.upper()              # the requests made here are ASCII
+        return capitals(request)
 
     def attend(self, client: "Client") -> None:
         client.type(b"the only line\n")
@@ -115,6 +119,11 @@ class File(Service):
     def reply(self, request: bytes) -> bytes:
         return NAME_OK + SIZE_OK + FILE_OK
 
+    def right_beginning(self, came: bytes, seed: int = 0) -> bool:
+        """A refusal may come in place of any answer, and ends them."""
+        answers, _refused, _why = came.partition(REFUSED)
+        return self.whole(seed).startswith(answers)
+
     def name(self, seed: int = 0) -> bytes:
         return b"upload-%d.bin" % seed
 
@@ -143,11 +152,15 @@ class Broadcast(Service):
         """
         other = server.connect()
         server.quiet()
+        peer.read()                         # what others said before
         line = self.request(40 + seed % 20, seed)
         other.send(line)
         peer.expect(line)
         other.close()
         server.quiet()
+
+    def gather(self, server: "Server") -> None:
+        server.connect()
 
     def whole(self, seed: int = 0) -> bytes:
         return b""                          # there is nobody else

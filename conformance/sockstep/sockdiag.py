@@ -61,6 +61,7 @@ class UnixRow:
     name: bytes                 # its path, or NUL and its abstract name
     peer: int                   # the inode of its other end; 0: it has none
     receive_queue: int          # bytes; LISTEN: connections that wait
+    send_queue: int = 0         # bytes; LISTEN: the backlog's limit
 
     def __str__(self) -> str:
         name = self.name.replace(b"\0", b"@", 1)
@@ -87,6 +88,15 @@ def tcp_info(sock: socket.socket) -> tuple[int, int, int, int]:
     """The same of a socket of our own: tcp(7), TCP_INFO."""
     return parse_tcp_info(sock.getsockopt(socket.IPPROTO_TCP,
                                           socket.TCP_INFO, 256))
+
+
+def send_window(sock: socket.socket) -> int | None:
+    """How many bytes the other end takes beyond those that it has taken.
+
+    None: this kernel does not tell (before Linux 5.4).
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return struct.unpack_from("=I", info, 228)[0] if len(info) >= 232 else None
 
 
 def state(sock: socket.socket) -> int:
@@ -129,10 +139,10 @@ def _attributes(message: bytes, offset: int):
 def _parse_unix(message: bytes) -> UnixRow:
     _family, kind, state, _pad, inode = struct.unpack_from("=BBBBI", message)
     found = dict(_attributes(message, 16))
-    number = {name: struct.unpack_from("=I", found.get(name, bytes(4)))[0]
-              for name in (_UNIX_DIAG_PEER, _UNIX_DIAG_RQLEN)}
-    return UnixRow(kind, state, inode, found.get(_UNIX_DIAG_NAME, b""),
-                   number[_UNIX_DIAG_PEER], number[_UNIX_DIAG_RQLEN])
+    peer, = struct.unpack_from("=I", found.get(_UNIX_DIAG_PEER, bytes(4)))
+    queues = struct.unpack_from("=II", found.get(_UNIX_DIAG_RQLEN, bytes(8)))
+    return UnixRow(kind, state, inode, found.get(_UNIX_DIAG_NAME, b""), peer,
+                   *queues)
 
 
 class SockDiag:

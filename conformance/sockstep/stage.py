@@ -63,6 +63,7 @@ class Stage:
         self.sweep: object = None           # what a fault sweep has come to
         self.flood_limit = 64 << 20
         self._count = 0
+        self._names = 0                     # of AF_UNIX sockets, made so far
         self._flush: Flush | None = None    # where datagrams are sent
         directory.mkdir(parents=True)
         if task_limit:
@@ -77,11 +78,17 @@ class Stage:
         """The program under test that was started last."""
         return self.programs[-1] if self.programs else None
 
+    def look_at(self, program: Program) -> None:
+        """Make `program` the subject, where several were started."""
+        self.programs.remove(program)
+        self.programs.append(program)
+
     # -- starting -----------------------------------------------------------
     def start(self, argv: list[str], **options) -> Program:
         """Start the program under test; `argv` is its whole command."""
         self._count += 1
-        label = self.role if self._count == 1 else f"{self.role} {self._count}"
+        who = "resolver" if self.role == "resolve" else self.role
+        label = who if self._count == 1 else f"{who} {self._count}"
         options.setdefault("under_valgrind", self.under_valgrind)
         options.setdefault("variant", self.target.variant)
         program = Program(argv, self.directory / f"run{self._count}", self.tools,
@@ -211,11 +218,18 @@ class Stage:
         self.peers.append(peer)
         return peer
 
-    def connect_unix(self, path: str) -> Peer:
-        """A connection of the harness to an AF_UNIX server at `path`."""
+    def connect_unix(self, path: str, receive_buffer: int = 0,
+                     send_buffer: int = 0) -> Peer:
+        """A connection of the harness to an AF_UNIX server at `path`.
+
+        `receive_buffer` has no meaning here, since the sender's buffer holds
+        what is not read: unix(7).
+        """
         label = f"client {len(self.peers) + 1}"
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sockets.append(sock)
+        if send_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         sock.setblocking(False)
         self.transcript.add("harness", label, "connect", note=f"to {path}")
         deadline = Deadline(factor=self.factor())
@@ -255,18 +269,37 @@ class Stage:
         """An AF_UNIX server of the harness's own."""
         return UnixListener(self, path or self.unix_path(), backlog)
 
-    def unix_path(self, name: str = "socket") -> str:
-        """A path for a socket, outside of the programs' own folders."""
+    def unix_path(self, name: str = "") -> str:
+        """A path for a socket, outside of the programs' own folders.
+
+        Without a `name` it is another one each time, so that the file that
+        one server leaves behind is in no other's way.
+        """
         folder = self.directory / "names"
         folder.mkdir(exist_ok=True)
+        if not name:
+            self._names += 1
+            name = f"socket{self._names}"
         return str(folder / name)
 
-    def listen(self, backlog: int = 8, **sizes: int) -> Listener:
+    def listen(self, backlog: int = 8, **options) -> Listener:
         """A server of the harness's own, for a client under test.
 
         `backlog` -1: the port is held, but nobody listens there.
         """
-        return Listener(self, backlog, **sizes)
+        return Listener(self, backlog, **options)
+
+    def make_file(self, name: str, content: bytes, size: int = 0) -> Path:
+        """A file of the harness's own, outside the programs' folders.
+
+        `size`: it ends in a hole up to there, which takes no room on a disk.
+        """
+        path = self.directory / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if size:
+            os.truncate(path, size)
+        return path
 
     # -- what the kernel says -------------------------------------------------
     def factor(self) -> float:
@@ -288,6 +321,8 @@ class Stage:
         turns = _turns(program)
         if program.waits() is None:
             return False
+        if self.contract.transport == "udp":
+            return _turns(program) == turns     # `settled` has flushed them
         rows = self.diag.everything()
         inodes = program.socket_inodes()
         ports = {row.local[1] for row in rows if row.inode in inodes}
@@ -322,10 +357,15 @@ class Stage:
         return tuple(_turns(self.subject)) if self.subject else ()
 
     def _at_rest_for_good(self, program: Program) -> bool:
-        """`quiet_now`, and no socket has a time limit set that will pass."""
+        """`quiet_now`, and no socket has a time limit set that will pass,
+        nor the process a timer."""
+        waits = program.waits()         # asked first, as it costs least
+        if waits is None or any(wait.timed for wait in waits):
+            return False
         return self.quiet_now(program) and not any(
-            procfs.has_socket_timeout(wait)
-            for wait in program.waits() or [])
+            procfs.has_socket_timeout(wait) or
+            procfs.has_timer(wait.pid, not program.under_valgrind)
+            for wait in waits)
 
     def quiet(self, program: Program | None = None) -> None:
         """Wait until the program rests: all that was sent has been seen.
@@ -722,6 +762,8 @@ _IN_MUSL = {
     "No route to host": "Host is unreachable",
     "Connection timed out": "Operation timed out",
     "Cannot allocate memory": "Out of memory",
+    "File name too long": "Filename too long",
+    "Message too long": "Message too large",
     "Name or service not known": "Name does not resolve",
     "No address associated with hostname": "Name has no usable address",
     "Temporary failure in name resolution": "Try again",
@@ -734,8 +776,8 @@ _SIGNALS = {
                     "and the default action of SIGPIPE ends the process",
     signal.SIGABRT: "abort(), often the C library's check of the heap or of "
                     "a buffer's size",
-    signal.SIGXFSZ: "it wrote more output than the limit of "
-                    f"{confine.MAX_FILE_BYTES >> 20} MiB allows",
+    signal.SIGXFSZ: "a file or its output grew above the limit: "
+                    "setrlimit(2), RLIMIT_FSIZE",
     signal.SIGXCPU: "it used more processor time than the limit allows",
     signal.SIGKILL: "the kernel does that when memory runs out, and the "
                     "runner to a program that stops the runner",

@@ -9,7 +9,6 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from .failure import HarnessError
 from .peer import Peer
 from .sockdiag import UnixRow
 
@@ -23,7 +22,7 @@ def address(path: str) -> str:
 
 
 class UnixPeer(Peer):
-    """`Peer` over AF_UNIX.  There is no reset of one's own will here."""
+    """`Peer` over AF_UNIX."""
 
     def __init__(self, stage: "Stage", sock: socket.socket, label: str):
         self._inode = os.fstat(sock.fileno()).st_ino
@@ -36,7 +35,13 @@ class UnixPeer(Peer):
         pass
 
     def reset(self) -> None:
-        raise HarnessError("AF_UNIX knows no reset: close with unread bytes")
+        """Break off.  AF_UNIX knows no reset of one's own will.
+
+        After a close the other end's send() fails with EPIPE, and, if bytes
+        that came were not read (`got` is what was), its recv() with
+        ECONNRESET.
+        """
+        self.close()
 
     def far_row(self) -> UnixRow | None:
         """The other end, as the kernel has it; None when it is gone."""

@@ -35,7 +35,7 @@ def name_of(value) -> str:
 
 def test_there_is_something_to_look_at() -> None:
     assert len(LESSONS) >= 2 and len(CASES) >= 20 and len(STEPS) >= 20
-    assert {step.role for _, step in STEPS} == {"server", "client"}
+    assert {step.role for _, step in STEPS} == {"server", "client", "resolve"}
 
 
 @pytest.mark.parametrize(("lesson", "steps"), LADDERS, ids=name_of)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockstep import confine, procfs
+from sockstep import confine, names, procfs
 from sockstep.failure import HarnessError
 from sockstep.program import Program
 from sockstep.tools import Tools
@@ -240,3 +240,40 @@ def test_a_sound_server_starts(shop: Workshop) -> None:
     server = Server.launch(shop.stage(target), target)
     assert server.address == ("127.0.0.1", server.port)
     assert server.port not in (0, target.contract.port)
+
+
+# -- files in place of the system's ------------------------------------------------
+def test_a_file_of_its_own(tools: Tools, tmp_path: Path) -> None:
+    """The program sees it, and nobody else does."""
+    before = Path("/etc/hosts").read_bytes()
+    (tmp_path / "hosts").write_text("127.0.0.9 house\n")
+    (tmp_path / "other").write_text("other\n")
+    done = launch(tools, f"file=/etc/hosts:{tmp_path}/hosts",
+                  f"file=/etc/passwd:{tmp_path}/other", "--", "sh", "-c",
+                  "cat /etc/hosts /etc/passwd; id -u")
+    assert done.stdout == f"127.0.0.9 house\nother\n{os.getuid()}\n"
+    assert Path("/etc/hosts").read_bytes() == before
+
+
+@pytest.mark.parametrize(("word", "told"), [
+    ("file=/etc/hosts", "not OLD:NEW"),
+    ("file=/nowhere/at/all:/etc/hosts", "replace /nowhere/at/all: No such"),
+    ("file=/etc/hosts:/nowhere", "replace /etc/hosts: No such")])
+def test_files_that_are_not_there(tools: Tools, word: str, told: str) -> None:
+    done = launch(tools, word, "--", "true")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert told in done.stderr
+
+
+def test_names_of_a_programs_own(shop: Workshop, until) -> None:
+    """Each name has its addresses, and the machine's names are unknown."""
+    stage = shop.stage(shop.target("getent"))
+    found = []
+    for name in ("pair", "both", "localhost"):
+        program = stage.start(["getent", "ahosts", name], files=names.private(
+            pair="127.0.0.3 127.0.0.2", both="127.0.0.1 2001:db8::7"))
+        until(program.ending)
+        found.append({line.split()[0] for line
+                      in program.stdout.decode().splitlines()})
+    assert found == [{"127.0.0.2", "127.0.0.3"}, {"127.0.0.1", "2001:db8::7"},
+                     set()]

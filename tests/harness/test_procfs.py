@@ -131,6 +131,25 @@ def test_what_is_no_socket_has_no_time_limit(run: Callable, until: Callable
     assert not procfs.has_socket_timeout(wait)
 
 
+@pytest.mark.parametrize(("body", "set_one"), [
+    ("", False),
+    ("signal.signal(signal.SIGUSR1, print)\n", False),
+    ("signal.signal(signal.SIGALRM, print)\nsignal.alarm(600)\n", True),
+    ("import ctypes\nlibc = ctypes.CDLL(None)\n"
+     "libc.timerfd_create(1, 0)\n", False),
+    ("import ctypes\nlibc = ctypes.CDLL(None)\n"
+     "fd = libc.timerfd_create(1, 0)\n"
+     "libc.timerfd_settime(fd, 0, struct.pack('4q', 0, 0, 600, 0), None)\n",
+     True),
+])
+def test_the_timer_of_a_process(run: Callable, until: Callable, body: str,
+                                set_one: bool) -> None:
+    process = run(body + "pair[0].recv(1)")
+    until(lambda: (found := procfs.wait_of(process.pid, process.pid))
+          and found.call == "recvfrom")
+    assert procfs.has_timer(process.pid) is set_one
+
+
 def test_a_thread_that_runs_waits_in_nothing(run: Callable) -> None:
     process = run("print(1, flush=True)\nwhile True: pass")
     words(process)

@@ -366,6 +366,21 @@ def test_not_quiet_before_the_end_of_stream_is_there(shop: Workshop) -> None:
     assert late.looks == 0
 
 
+def test_quiet_where_the_end_of_stream_finds_no_room(
+        shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a window a FIN stays where it is until the program reads."""
+    server = launch(shop, shop.connected("signal.pause()"))
+    peer = server.connect()
+    server.quiet()
+    server.stage.diag = Late(server.stage.diag, 1 << 30, lambda row:
+                             dataclasses.replace(
+                                 row, state=sockdiag.ESTABLISHED))
+    peer.half_close()
+    assert not server.stage.quiet_now()
+    monkeypatch.setattr(sockdiag, "send_window", lambda _sock: 0)
+    server.quiet()
+
+
 def test_quiet_with_a_timer(shop: Workshop) -> None:
     """A timer does not hinder rest; it hinders giving up."""
     server = launch(shop, shop.listening(

@@ -287,6 +287,17 @@ def test_own_files_and_warnings(desk: Desk) -> None:
     assert sorted(desk.folder.rglob("*")) == before
 
 
+LINKED = "#include <math.h>\n" + server(
+    before="volatile double one = 1; if (cos(one) > 1) return 1;")
+
+
+def test_links(desk: Desk) -> None:
+    """The head comment says which libraries a file needs."""
+    desk.put("server.c", "/*\n * Mine.\n * Links: -lm\n */\n" + LINKED)
+    run = desk.check()
+    assert (run.status, run.record["verdict"]) == (0, "pass"), run.words
+
+
 def test_own_makefile(desk: Desk) -> None:
     """It makes `server` in its own way and finds the kit's library."""
     desk.put("parts/program.c", server().replace(

@@ -16,18 +16,25 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { ERRNO_BEFORE = 77, BUFFER_BYTES = 64, MANY = 20, WORKERS = 4 };
@@ -347,6 +354,47 @@ static long call_recv_datagram(void)
     return recv(pair[0], buffer, 20, 0);
 }
 
+/* A pair of sockets with three datagrams on the way to the first. */
+static void three_datagrams(int pair[2])
+{
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == -1) {
+        die("socketpair");
+    }
+    feed(pair[1], "one");
+    feed(pair[1], "two");
+    feed(pair[1], "six");
+}
+
+static long call_recvmmsg(void)
+{
+    struct iovec vectors[3] = {{buffer, 3}, {buffer + 3, 3}, {buffer + 6, 3}};
+    struct mmsghdr messages[3];
+    int pair[2];
+
+    three_datagrams(pair);
+    memset(messages, 0, sizeof(messages));
+    for (int i = 0; i < 3; i++) {
+        messages[i].msg_hdr.msg_iov = &vectors[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    return recvmmsg(pair[0], messages, 3, MSG_DONTWAIT, NULL);
+}
+
+static long call_sendmmsg(void)
+{
+    struct iovec vector = {buffer, 3};
+    struct mmsghdr messages[3];
+    int pair[2];
+
+    three_datagrams(pair);
+    memset(messages, 0, sizeof(messages));
+    for (int i = 0; i < 3; i++) {
+        messages[i].msg_hdr.msg_iov = &vector;
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    return sendmmsg(pair[1], messages, 3, MSG_DONTWAIT);
+}
+
 static long call_read(void)
 {
     return read(in, buffer, 5);
@@ -442,6 +490,62 @@ static long call_writev(void)
     return writev(out, three(), 3);
 }
 
+/* ---- Data that stay in the kernel, and files ---- */
+
+/* A file in memory with `hello` in it, at its begin. */
+static int hello_file(void)
+{
+    int file = memfd_create("hello", MFD_CLOEXEC);
+
+    feed(file, "hello");
+    if (lseek(file, 0, SEEK_SET) == -1) {
+        die("lseek");
+    }
+    errno = ERRNO_BEFORE;
+    return file;
+}
+
+static long call_sendfile(void)
+{
+    return sent(sendfile(near, hello_file(), NULL, 5));
+}
+
+static long call_splice_in(void)
+{
+    return splice(near, NULL, out, NULL, 5, 0);
+}
+
+static long call_splice_out(void)
+{
+    return splice(in, NULL, hello_file(), NULL, 5, 0);
+}
+
+static long call_fsync(void)
+{
+    return fsync(hello_file());
+}
+
+static long call_fdatasync(void)
+{
+    return fdatasync(hello_file());
+}
+
+/* From this program's name to the same, which changes nothing. */
+static long call_rename(void)
+{
+    return rename(self, self);
+}
+
+static long call_renameat(void)
+{
+    return renameat(AT_FDCWD, self, AT_FDCWD, self);
+}
+
+static long call_close_file(void)
+{
+    return close(hello_file());
+}
+
 /* ---- Waiting ---- */
 
 static long call_poll(void)
@@ -523,6 +627,171 @@ static long call_epoll_pwait2(void)
 }
 
 /* ---- Closing ---- */
+
+/* ---- Time: each of these waits for two seconds ---- */
+
+static int64_t milliseconds(struct timespec time)
+{
+    return time.tv_sec * INT64_C(1000) + time.tv_nsec / 1000000;
+}
+
+static struct timespec kernel_now(clockid_t clock)
+{
+    struct timespec now;
+
+    syscall(SYS_clock_gettime, clock, &now);
+    return now;
+}
+
+static struct timespec program_now(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now;
+}
+
+static struct timespec in_two_seconds(clockid_t clock)
+{
+    struct timespec when = program_now(clock);
+
+    when.tv_sec += 2;
+    return when;
+}
+
+static void wait_in_nanosleep(void)
+{
+    nanosleep(&(struct timespec){2, 0}, NULL);
+}
+
+static void wait_in_clock_nanosleep(void)
+{
+    struct timespec when = in_two_seconds(CLOCK_MONOTONIC);
+
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL);
+}
+
+static void wait_in_sleep(void)
+{
+    sleep(2);
+}
+
+static void wait_in_poll(void)
+{
+    poll(NULL, 0, 2000);
+}
+
+static void wait_in_ppoll(void)
+{
+    ppoll(NULL, 0, &(struct timespec){2, 0}, NULL);
+}
+
+static void wait_in_select(void)
+{
+    select(0, NULL, NULL, NULL, &(struct timeval){2, 0});
+}
+
+static void wait_in_pselect(void)
+{
+    pselect(0, NULL, NULL, NULL, &(struct timespec){2, 0}, NULL);
+}
+
+static void wait_in_epoll(void)
+{
+    struct epoll_event event;
+
+    epoll_wait(epoll_create1(0), &event, 1, 2000);
+}
+
+static void wait_in_recv(void)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == -1 ||
+        setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){2, 0},
+                   sizeof(struct timeval)) == -1) {
+        die("SO_RCVTIMEO");
+    }
+    recv(pair[0], buffer, 1, 0);
+}
+
+static void wait_for_alarm(void)
+{
+    sigset_t set;
+    int number;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    alarm(2);
+    sigwait(&set, &number);
+}
+
+static void wait_for_timerfd(void)
+{
+    struct itimerspec when = {{0, 0}, in_two_seconds(CLOCK_REALTIME)};
+    int timer = timerfd_create(CLOCK_REALTIME, 0);
+    uint64_t count;
+
+    if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL) == -1 ||
+        read(timer, &count, sizeof(count)) == -1) {
+        die("timerfd");
+    }
+}
+
+static void wait_in_condition(void)
+{
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+    struct timespec when = in_two_seconds(CLOCK_REALTIME);
+
+    pthread_mutex_lock(&mutex);
+    while (pthread_cond_timedwait(&condition, &mutex, &when) == 0) {
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void wait_in_semaphore(void)
+{
+    struct timespec when = in_two_seconds(CLOCK_REALTIME);
+    sem_t semaphore;
+
+    sem_init(&semaphore, 0, 0);
+    sem_timedwait(&semaphore, &when);
+}
+
+/* How often two seconds have passed for the program in each wait, if they
+ * have passed neither too soon nor, by the kernel's clock, in full.
+ */
+static long call_waits(void)
+{
+    static void (*const waits[])(void) = {
+        wait_in_nanosleep, wait_in_clock_nanosleep, wait_in_sleep,
+        wait_in_poll,      wait_in_ppoll,           wait_in_select,
+        wait_in_pselect,   wait_in_epoll,           wait_in_recv,
+        wait_for_alarm,    wait_for_timerfd,        wait_in_condition,
+        wait_in_semaphore,
+    };
+    size_t count = sizeof(waits) / sizeof(waits[0]);
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t kernel = milliseconds(kernel_now(CLOCK_MONOTONIC));
+        int64_t seen = milliseconds(program_now(CLOCK_MONOTONIC));
+        int64_t real = milliseconds(program_now(CLOCK_REALTIME));
+
+        waits[i]();
+        kernel = milliseconds(kernel_now(CLOCK_MONOTONIC)) - kernel;
+        seen = milliseconds(program_now(CLOCK_MONOTONIC)) - seen;
+        real = milliseconds(program_now(CLOCK_REALTIME)) - real;
+        if (seen < 1990 || real < 1990 || kernel >= 2000) {
+            dprintf(STDERR_FILENO, "wait %zu: %ld ms, %ld ms, kernel %ld ms\n",
+                    i, (long)seen, (long)real, (long)kernel);
+            return (long)i;
+        }
+    }
+    errno = ERRNO_BEFORE;
+    return (long)count;
+}
 
 static long call_close(void)
 {
@@ -856,6 +1125,9 @@ static const struct {
     {"recvfrom_chk", call_recvfrom_chk},
     {"read_chk-socket", call_read_chk_socket},
     {"recv-datagram", call_recv_datagram},
+    {"recvmmsg", call_recvmmsg},
+    {"sendmmsg", call_sendmmsg},
+    {"waits", call_waits},
     {"read", call_read},
     {"readv", call_readv},
     {"read_chk", call_read_chk},
@@ -869,6 +1141,14 @@ static const struct {
     {"writev-many", call_writev_many},
     {"write", call_write},
     {"writev", call_writev},
+    {"sendfile", call_sendfile},
+    {"splice-in", call_splice_in},
+    {"splice-out", call_splice_out},
+    {"fsync", call_fsync},
+    {"fdatasync", call_fdatasync},
+    {"rename", call_rename},
+    {"renameat", call_renameat},
+    {"close-file", call_close_file},
     {"poll", call_poll},
     {"ppoll", call_ppoll},
     {"poll_chk", call_poll_chk},

@@ -71,6 +71,7 @@ static void expect_printed(const char *text, const char *canonical)
         assert_int_equal(a->signal_number, b->signal_number);
         assert_true(a->short_bytes == b->short_bytes);
         assert_int_equal(a->error, b->error);
+        assert_int_equal(a->factor, b->factor);
     }
 }
 
@@ -108,7 +109,8 @@ static void test_every_class(void **state)
 
     (void)state;
     for (int i = 0; i < FAULT_CLASS_COUNT; i++) {
-        snprintf(text, sizeof(text), "%s@1=ENOMEM",
+        snprintf(text, sizeof(text),
+                 i == FAULT_CLOCK ? "%s@*=fast:2" : "%s@1=ENOMEM",
                  fault_class_name((enum fault_class)i));
         assert_int_equal(parsed(text).items[0].class, i);
     }
@@ -134,6 +136,7 @@ static void test_round_trip(void **state)
     expect_printed("send@1-2=short:1+signal:SIGUSR1\nclose@1=late:EIO",
                    "send@1-2=signal:SIGUSR1+short:1;close@1=late:EIO");
     expect_printed("wait@1=kill:SIGTERM", "wait@1=kill:SIGTERM");
+    expect_printed("clock@1-=fast:20", "clock@*=fast:20");
     expect_printed("recv@*=EWOULDBLOCK", "recv@*=EAGAIN");
     expect_printed("malloc@18446744073709551614=ENOMEM",
                    "malloc@18446744073709551614=ENOMEM");
@@ -208,6 +211,8 @@ static void test_refused_numbers(void **state)
     expect_refused("recv@0=EINTR", 5, "start at 1", EINVAL);
     expect_refused("recv@0-3=EINTR", 5, "start at 1", EINVAL);
     expect_refused("recv@1=short:0", 13, "start at 1", EINVAL);
+    expect_refused("clock@*=fast:0", 13, "start at 1", EINVAL);
+    expect_refused("clock@*=fast:1001", 13, "too large", EINVAL);
     expect_refused("recv@5-2=EINTR", 5, "ends before", EINVAL);
     expect_refused("recv@18446744073709551615=EINTR", 5, "too large", EINVAL);
     expect_refused("recv@18446744073709551616=EINTR", 5, "too large", EINVAL);
@@ -231,6 +236,10 @@ static void test_refused_actions(void **state)
     expect_refused("socket@1=late:EMFILE", 0, "afterwards", EINVAL);
     expect_refused("malloc@1=late:ENOMEM", 0, "afterwards", EINVAL);
     expect_refused("malloc@1=EINTR", 0, "ENOMEM only", EINVAL);
+    expect_refused("clock@*=EINTR", 0, "runs fast", EINVAL);
+    expect_refused("wait@*=fast:2", 0, "runs fast", EINVAL);
+    expect_refused("clock@*=signal:SIGINT+fast:2", 0, "runs fast", EINVAL);
+    expect_refused("clock@2=fast:2", 0, "all the time", EINVAL);
 }
 
 static void test_too_many_items(void **state)

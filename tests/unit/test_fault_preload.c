@@ -252,6 +252,14 @@ static const struct row rows[] = {
     USUAL("writev-socket", "send", 6, "writev(fd=* len=6)", EAGAIN, "abcdef"),
     USUAL("write", "write", 5, "write(fd=* len=5)", ENOSPC, ""),
     USUAL("writev", "write", 6, "writev(fd=* len=6)", EIO, ""),
+    USUAL("sendfile", "send", 5, "sendfile(to=* len=5)", ECONNRESET, "hello"),
+    USUAL("splice-in", "recv", 5, "splice(from=* to=* len=5)", ECONNRESET, ""),
+    USUAL("splice-out", "write", 5, "splice(from=* to=* len=5)", ENOSPC, ""),
+    USUAL("fsync", "sync", 0, "fsync(fd=*)", EIO, ""),
+    USUAL("fdatasync", "sync", 0, "fdatasync(fd=*)", EIO, ""),
+    USUAL("rename", "rename", 0, "rename()", EACCES, ""),
+    USUAL("renameat", "rename", 0, "renameat()", EROFS, ""),
+    USUAL("close-file", "closefile", 0, "close(fd=*)", EIO, ""),
     USUAL("poll", "wait", 1, "poll(nfds=1 timeout_ms=1000)", EINTR, ""),
     USUAL("ppoll", "wait", 1, "ppoll(nfds=1)", EINTR, ""),
     USUAL("poll_chk", "wait", 1, "poll(nfds=1 timeout_ms=1000)", ENOMEM, ""),
@@ -414,6 +422,27 @@ static void test_short_leaves_the_rest(void **state)
     expect_out("writev-many 1 77 a\n");
     run_calls(NULL, "writev-many");
     expect_out("writev-many 20 77 abcdefghijklmnopqrst\n");
+}
+
+/* Of many datagrams the plan counts each as one. */
+static void test_short_many(void **state)
+{
+    (void)state;
+    run_calls(NULL, "recvmmsg sendmmsg");
+    expect_out("recvmmsg 3 77 onetwosix\nsendmmsg 3 77 \n");
+    run_calls("recv@*=short:2; send@*=short:1", "recvmmsg sendmmsg");
+    expect_out("recvmmsg 2 77 onetwo\nsendmmsg 1 77 \n");
+    expect_log("*recvmmsg(fd=* count=3 *) = 2 [[]injected: short:2]*", 1);
+    run_calls("recv@1=EINTR; send@1=ENOBUFS", "recvmmsg");
+    expect_out("recvmmsg -1 4 \n");
+}
+
+static void test_fast_clock(void **state)
+{
+    (void)state;
+    run_calls("clock@*=fast:20", "waits");
+    expect_out("waits 13 77 \n");
+    expect_log("*injected*", 0);
 }
 
 static void test_end_of_stream(void **state)
@@ -712,6 +741,8 @@ int main(void)
         cmocka_unit_test(test_realloc_keeps_the_old_memory),
         cmocka_unit_test(test_short),
         cmocka_unit_test(test_short_leaves_the_rest),
+        cmocka_unit_test(test_short_many),
+        cmocka_unit_test(test_fast_clock),
         cmocka_unit_test(test_end_of_stream),
         cmocka_unit_test(test_late),
         cmocka_unit_test(test_signal_before_the_call),

@@ -1,0 +1,151 @@
+/*
+ * The client of the greeting server: it finds the addresses of a host, connects
+ * to it, and prints what comes until the end of the stream.
+ *
+ * Run: build/lessons/01-greeting/client-3-names -P 12345
+ *      while a server listens there
+ *
+ * Changed since step 2: getaddrinfo(3) takes the place of gethostbyname(3). It
+ * fills in whole addresses, port and byte order included, in a list that is
+ * ours to free. Its errors are none of errno's: gai_strerror(3) tells them.
+ *
+ * Still wrong:
+ * - Of a host with several addresses only the first is tried (4).
+ * - A failure does not tell the address that was tried (5).
+ * - A signal can make connect(2) or recv(2) fail with EINTR, and that ends the
+ *   client (6).
+ * - Errors of standard output are ignored (7).
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT "12345"
+#define BUFFER_SIZE 1024
+
+struct options {
+    const char *host;
+    const char *port;
+};
+
+static const char *program = "client";
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port >= 1 && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = DEFAULT_HOST, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg;
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* The addresses of the server, for freeaddrinfo(3); NULL after a complaint. */
+static struct addrinfo *resolve(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error == 0)
+        return list;
+    /* Errors of the resolver have numbers of their own, apart from errno. */
+    fprintf(stderr, "%s: resolve %s: %s\n", program, options->host,
+            error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+    return NULL;
+}
+
+/* A connected socket; -1 after a complaint. */
+static int connect_to(const struct addrinfo *address)
+{
+    int server =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (server == -1) {
+        complain("socket");
+        return -1;
+    }
+    if (connect(server, address->ai_addr, address->ai_addrlen) == -1) {
+        complain("connect");
+        close(server); /* Best effort: the program ends anyway. */
+        return -1;
+    }
+    return server;
+}
+
+/* Prints what comes until the end of the stream; -1 after a complaint. */
+static int receive_greeting(int server)
+{
+    char buffer[BUFFER_SIZE];
+    char last = '\n';
+    for (;;) {
+        ssize_t got = recv(server, buffer, sizeof(buffer), 0);
+        if (got == -1) {
+            complain("recv");
+            return -1;
+        }
+        if (got == 0)
+            break; /* The server has sent its last byte. */
+        fwrite(buffer, 1, (size_t)got, stdout);
+        last = buffer[got - 1];
+    }
+    if (last != '\n')
+        putchar('\n');
+    return 0;
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    struct addrinfo *list = resolve(&options);
+    if (list == NULL)
+        return 1;
+    int server = connect_to(list);
+    freeaddrinfo(list);
+    if (server == -1)
+        return 1;
+    int result = receive_greeting(server);
+    close(server); /* Best effort: the program ends anyway. */
+    return result == 0 ? 0 : 1;
+}

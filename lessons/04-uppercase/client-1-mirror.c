@@ -1,0 +1,187 @@
+/*
+ * The client of the upper-case server, call for call as the document has it:
+ * one line of standard input is sent, one recv(2) takes the reply, which is
+ * printed after "From Server: ".
+ *
+ * Run: build/lessons/04-uppercase/client-1-mirror
+ *      while a server listens there
+ *
+ * Still wrong:
+ * - What lesson 02 mended is broken again: the line goes without its newline,
+ *   a short send(2), EINTR, SIGPIPE, errors of standard output; IPv4 only (2).
+ * - One recv(2) is taken for the whole reply, and the server's end for an empty
+ *   one (3).
+ * - A line larger than all buffers on the way makes client and server wait
+ *   for each other (4).
+ * - The server's end goes unnoticed until the line is typed, and the line is
+ *   held in memory whole: lesson 03 shows how to mend both.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT "12000"
+#define BUFFER_SIZE 1024
+
+struct options {
+    const char *host;
+    const char *port;
+};
+
+static const char *program = "client";
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port >= 1 && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = DEFAULT_HOST, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg;
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* The addresses of the server, for freeaddrinfo(3); NULL after a complaint. */
+static struct addrinfo *resolve(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error == 0)
+        return list;
+    /* Errors of the resolver have numbers of their own, apart from errno. */
+    fprintf(stderr, "%s: resolve %s: %s\n", program, options->host,
+            error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+    return NULL;
+}
+
+/* A connected socket, or -1 after a complaint. */
+static int open_connection(const struct options *options)
+{
+    struct addrinfo *address = resolve(options);
+    if (address == NULL)
+        return -1;
+    const char *call = "socket";
+    int server =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (server != -1) {
+        call = "connect";
+        if (connect(server, address->ai_addr, address->ai_addrlen) == 0) {
+            freeaddrinfo(address);
+            return server;
+        }
+    }
+    fprintf(stderr, "%s: %s %s port %s: %s\n", program, call, options->host,
+            options->port, strerror(errno));
+    if (server != -1)
+        close(server); /* Best effort: the program ends anyway. */
+    freeaddrinfo(address);
+    return -1;
+}
+
+/* The length without the newline; -1 at the end of input or at an error. */
+static ssize_t read_line(char **line, size_t *size)
+{
+    if (isatty(STDIN_FILENO)) {
+        fputs("Input lowercase sentence:", stdout);
+        fflush(stdout);
+    }
+    ssize_t length = getline(line, size, stdin);
+    if (length > 0 && (*line)[length - 1] == '\n')
+        length--;
+    return length;
+}
+
+static void print_reply(const char *reply, size_t length)
+{
+    fputs("From Server: ", stdout);
+    fwrite(reply, 1, length, stdout);
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* Prints the reply; -1 after a complaint. */
+static int receive_reply(int server)
+{
+    char reply[BUFFER_SIZE];
+    ssize_t got = recv(server, reply, sizeof(reply), 0);
+    if (got == -1) {
+        complain("recv");
+        return -1;
+    }
+    print_reply(reply, (size_t)got);
+    return 0;
+}
+
+/* Sends one line and prints the reply; -1 after a complaint. */
+static int talk(int server, char **line, size_t *size)
+{
+    ssize_t length = read_line(line, size);
+    if (length == -1 && !feof(stdin)) {
+        complain("standard input");
+        return -1;
+    }
+    if (length == -1)
+        return 0;
+    if (send(server, *line, (size_t)length, 0) == -1) {
+        complain("send");
+        return -1;
+    }
+    return receive_reply(server);
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    int server = open_connection(&options);
+    if (server == -1)
+        return 1;
+    char *line = NULL;
+    size_t size = 0;
+    int result = talk(server, &line, &size);
+    free(line);
+    close(server); /* Best effort: the program ends anyway. */
+    return result == 0 ? 0 : 1;
+}

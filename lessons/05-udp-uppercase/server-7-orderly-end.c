@@ -1,0 +1,292 @@
+/*
+ * An upper-case server over UDP: each datagram is answered in upper case to the
+ * address that it came from.
+ *
+ * Run: build/lessons/05-udp-uppercase/server-7-orderly-end
+ *      and, in a second terminal, echo hello | nc -u -W 1 127.0.0.1 12000
+ *
+ * Changed since step 6: SIGINT and SIGTERM end the server in order, with status
+ * 0. The library waits for a datagram or a signal, whichever comes first
+ * (ss_stop.h). What is in the queue by then is answered before the end.
+ *
+ * Links: -lunistring
+ *
+ * Still wrong:
+ * - Each datagram costs two system calls (8).
+ * - It knows IPv4 only, and stops with a standard output that is stuck (9).
+ */
+#define _GNU_SOURCE /* struct in_pktinfo; MSG_TRUNC as a flag of recvmsg(2) */
+
+#include "ss_stop.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unicase.h>
+#include <unistd.h>
+#include <unistr.h>
+
+#define DEFAULT_PORT "12000"
+#define BUFFER_SIZE 65535 /* the largest length that RFC 768 can say */
+#define GROWTH 3 /* an upper case has at most three times as many bytes */
+#define PAUSE_MS 100
+#define CONTROL_SIZE CMSG_SPACE(sizeof(struct in_pktinfo))
+
+struct options {
+    const char *host; /* NULL: every IPv4 address of this machine */
+    const char *port;
+};
+
+static const char *program = "server";
+static struct ss_stop stop; /* SIGINT or SIGTERM */
+static bool stopping;
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = NULL, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg; /* "0": the kernel chooses one */
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* The addresses to bind, for freeaddrinfo(3); NULL after a complaint. */
+static struct addrinfo *resolve(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_DGRAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error == 0)
+        return list;
+    /* Errors of the resolver have numbers of their own, apart from errno. */
+    fprintf(stderr, "%s: resolve %s: %s\n", program,
+            options->host != NULL ? options->host : "0.0.0.0",
+            error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+    return NULL;
+}
+
+/* A bound socket, or -1 with errno; *call is the call that failed. */
+static int bind_to(const struct addrinfo *address, const char **call)
+{
+    *call = "socket";
+    int server =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (server == -1)
+        return -1;
+    *call = "setsockopt";
+    int yes = 1;
+    int result = setsockopt(server, IPPROTO_IP, IP_PKTINFO, &yes, sizeof(yes));
+    if (result == 0) {
+        *call = "bind";
+        result = bind(server, address->ai_addr, address->ai_addrlen);
+    }
+    if (result == 0)
+        return server;
+    int error = errno;
+    close(server); /* Best effort: the first error is the one to tell. */
+    errno = error;
+    return -1;
+}
+
+/* Binds the first address that can be had; -1 after a complaint. */
+static int open_server(const struct options *options,
+                       const struct addrinfo *list)
+{
+    int server = -1;
+    const char *call = "";
+    for (; list != NULL && server == -1; list = list->ai_next)
+        server = bind_to(list, &call);
+    if (server == -1)
+        fprintf(stderr, "%s: %s %s port %s: %s\n", program, call,
+                options->host != NULL ? options->host : "0.0.0.0",
+                options->port, strerror(errno));
+    return server;
+}
+
+/* Writes the upper case, which needs room for GROWTH * length; its length. */
+static size_t upper_case(const uint8_t *text, size_t length, uint8_t *upper)
+{
+    size_t written = 0;
+    for (size_t done = 0; done < length;) {
+        ucs4_t character;
+        int bytes = u8_mbtoucr(&character, text + done, length - done);
+        size_t room = GROWTH * (length - done);
+        if (bytes > 0 && u8_toupper(text + done, (size_t)bytes, NULL, NULL,
+                                    upper + written, &room) != NULL) {
+            done += (size_t)bytes;
+            written += room;
+        } else {
+            upper[written++] = text[done++]; /* not UTF-8 (or no memory) */
+        }
+    }
+    return written;
+}
+
+/* Waits for a datagram or a stop. 1: go on; 0: the end; -1: a complaint. */
+static int wait_for_request(int server)
+{
+    if (stopping)
+        return 0; /* Nothing is left in the queue. */
+    if (ss_stop_wait(&stop, server, POLLIN, NULL) == 0)
+        return 1;
+    if (errno == ECANCELED) {
+        stopping = true;
+        return 1;
+    }
+    complain("poll");
+    return -1;
+}
+
+/* 1: recvmsg(2) may be called again; 0: the end; -1: after a complaint. */
+static int after_failed_receive(int server)
+{
+    switch (errno) {
+    case EAGAIN:
+        return wait_for_request(server);
+    case EINTR:
+        return 1;
+    case ECONNREFUSED: /* From here on: what ICMP told of an earlier answer. */
+    case EHOSTUNREACH: /* Linux hands it to an unconnected socket only where */
+    case ENETUNREACH:  /* IP_RECVERR is set; other systems may do so always. */
+    case EPROTO:
+        complain("recvmsg");
+        return 1;
+    case ENOBUFS:
+    case ENOMEM:
+        complain("recvmsg");
+        poll(NULL, 0, PAUSE_MS); /* Best effort: a shorter pause will do. */
+        return 1;
+    default:
+        complain("recvmsg");
+        return -1;
+    }
+}
+
+/* Leaves the choice of the interface to the routing table. */
+static void keep_address_only(struct msghdr *message)
+{
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header == NULL || header->cmsg_level != IPPROTO_IP ||
+        header->cmsg_type != IP_PKTINFO)
+        return;
+    struct in_pktinfo asked;
+    memcpy(&asked, CMSG_DATA(header), sizeof(asked));
+    asked.ipi_ifindex = 0;
+    memcpy(CMSG_DATA(header), &asked, sizeof(asked));
+}
+
+/* Sends the answer, or complains and goes on: the client will ask again. */
+static void send_answer(int server, const struct msghdr *message)
+{
+    while (sendmsg(server, message, 0) == -1) {
+        if (errno != EINTR) {
+            complain("sendmsg");
+            return;
+        }
+    }
+}
+
+/* Answers one datagram. 1: go on; 0: the end; -1: after a complaint. */
+static int answer(int server)
+{
+    static uint8_t text[BUFFER_SIZE], upper[GROWTH * BUFFER_SIZE];
+    struct sockaddr_storage client;
+    alignas(struct cmsghdr) char control[CONTROL_SIZE];
+    struct iovec data = {.iov_base = text, .iov_len = sizeof(text)};
+    struct msghdr message = {.msg_name = &client,
+                             .msg_namelen = sizeof(client),
+                             .msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(server, &message, MSG_DONTWAIT | MSG_TRUNC);
+    if (got == -1)
+        return after_failed_receive(server);
+    if ((size_t)got > sizeof(text)) {
+        fprintf(stderr, "%s: recvmsg: %zd bytes are too many\n", program, got);
+        return 1;
+    }
+    data.iov_base = upper;
+    data.iov_len = upper_case(text, (size_t)got, upper);
+    keep_address_only(&message);
+    send_answer(server, &message);
+    return 1;
+}
+
+/* Answers until a stop; -1 after a complaint. */
+static int serve(int server)
+{
+    int result = 1;
+    while (result == 1)
+        result = answer(server);
+    return result;
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    struct addrinfo *list = resolve(&options);
+    if (list == NULL)
+        return 1;
+    if (ss_stop_open(&stop) == -1) {
+        complain("signalfd");
+        freeaddrinfo(list);
+        return 1;
+    }
+    int server = open_server(&options, list);
+    freeaddrinfo(list);
+    if (server == -1) {
+        ss_stop_close(&stop);
+        return 1;
+    }
+    puts("The server is ready to receive");
+    fflush(stdout); /* Best effort: nobody depends on this line. */
+    int result = serve(server);
+    close(server); /* Best effort: the program ends anyway. */
+    ss_stop_close(&stop);
+    return result == 0 ? 0 : 1;
+}

@@ -1,0 +1,349 @@
+/*
+ * An upper-case server over UDP: each datagram is answered in upper case to the
+ * address that it came from.
+ *
+ * Run: build/lessons/05-udp-uppercase/server-9-robust
+ *      and, in a second terminal, echo hello | nc -u -W 1 127.0.0.1 12000
+ *
+ * Changed since step 8: -H takes a name or an address of either family. After a
+ * stop the queue has one second, and a busy server looks for a stop too.
+ * Nothing is written to standard output, whose reader could hold the server up,
+ * or end it by SIGPIPE.
+ *
+ * Still wrong:
+ * - Anybody can write another's address into a datagram, and has our answer,
+ *   which may be three times as large, sent to that victim. Never mended here:
+ *   only a longer talk (a cookie, as in DTLS) shows that a sender is there.
+ * - If the queue is full, the kernel drops what comes. Never mended: the client
+ *   must ask again in any case.
+ * - If standard error is a full pipe, a complaint waits for its reader. Never
+ *   mended, because an error must not be lost.
+ *
+ * Links: -lunistring
+ */
+#define _GNU_SOURCE /* recvmmsg(2), sendmmsg(2), struct in6_pktinfo */
+
+#include "ss_stop.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unicase.h>
+#include <unistd.h>
+#include <unistr.h>
+
+#define DEFAULT_PORT "12000"
+#define BUFFER_SIZE 65535 /* the largest length that RFC 768 can say */
+#define GROWTH 3 /* an upper case has at most three times as many bytes */
+#define PAUSE_MS 100
+#define FINISH_MS 1000 /* from a stop to the end */
+#define BATCH 16
+#define CONTROL_SIZE CMSG_SPACE(sizeof(struct in6_pktinfo))
+
+struct options {
+    const char *host; /* NULL: every IPv4 address of this machine */
+    const char *port;
+};
+
+/* A datagram, and later its answer: what a struct msghdr points to. */
+struct exchange {
+    struct sockaddr_storage client;
+    alignas(struct cmsghdr) char control[CONTROL_SIZE];
+    struct iovec data;
+    uint8_t text[BUFFER_SIZE];
+    uint8_t upper[GROWTH * BUFFER_SIZE];
+};
+
+static const char *program = "server";
+static struct ss_stop stop; /* SIGINT or SIGTERM */
+static bool stopping;
+static struct ss_deadline deadline;      /* once stopping */
+static struct exchange exchanges[BATCH]; /* too large for the stack */
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = NULL, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg; /* "0": the kernel chooses one */
+        else
+            right = false;
+    }
+    if (!right || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT]\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* The addresses to bind, for freeaddrinfo(3); NULL after a complaint. */
+static struct addrinfo *resolve(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = options->host == NULL ? AF_INET : AF_UNSPEC;
+    hints.ai_socktype = SOCK_DGRAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error == 0)
+        return list;
+    /* Errors of the resolver have numbers of their own, apart from errno. */
+    fprintf(stderr, "%s: resolve %s: %s\n", program,
+            options->host != NULL ? options->host : "0.0.0.0",
+            error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+    return NULL;
+}
+
+/* A bound socket, or -1 with errno; *call is the call that failed. */
+static int bind_to(const struct addrinfo *address, const char **call)
+{
+    *call = "socket";
+    int server =
+        socket(address->ai_family, address->ai_socktype, address->ai_protocol);
+    if (server == -1)
+        return -1;
+    *call = "setsockopt";
+    int yes = 1;
+    int result =
+        address->ai_family == AF_INET6
+            ? setsockopt(server, IPPROTO_IPV6, IPV6_RECVPKTINFO, &yes,
+                         sizeof(yes))
+            : setsockopt(server, IPPROTO_IP, IP_PKTINFO, &yes, sizeof(yes));
+    if (result == 0) {
+        *call = "bind";
+        result = bind(server, address->ai_addr, address->ai_addrlen);
+    }
+    if (result == 0)
+        return server;
+    int error = errno;
+    close(server); /* Best effort: the first error is the one to tell. */
+    errno = error;
+    return -1;
+}
+
+/* Binds the first address that can be had; -1 after a complaint. */
+static int open_server(const struct options *options,
+                       const struct addrinfo *list)
+{
+    int server = -1;
+    const char *call = "";
+    for (; list != NULL && server == -1; list = list->ai_next)
+        server = bind_to(list, &call);
+    if (server == -1)
+        fprintf(stderr, "%s: %s %s port %s: %s\n", program, call,
+                options->host != NULL ? options->host : "0.0.0.0",
+                options->port, strerror(errno));
+    return server;
+}
+
+/* Writes the upper case, which needs room for GROWTH * length; its length. */
+static size_t upper_case(const uint8_t *text, size_t length, uint8_t *upper)
+{
+    size_t written = 0;
+    for (size_t done = 0; done < length;) {
+        ucs4_t character;
+        int bytes = u8_mbtoucr(&character, text + done, length - done);
+        size_t room = GROWTH * (length - done);
+        if (bytes > 0 && u8_toupper(text + done, (size_t)bytes, NULL, NULL,
+                                    upper + written, &room) != NULL) {
+            done += (size_t)bytes;
+            written += room;
+        } else {
+            upper[written++] = text[done++]; /* not UTF-8 (or no memory) */
+        }
+    }
+    return written;
+}
+
+/* Starts the last second, once. */
+static void check_stop(void)
+{
+    if (!stopping && ss_stop_requested(&stop)) {
+        stopping = true;
+        ss_deadline_set(&deadline, FINISH_MS);
+    }
+}
+
+/* Waits for a datagram or a stop. 1: go on; 0: the end; -1: a complaint. */
+static int wait_for_request(int server)
+{
+    if (stopping)
+        return 0; /* Nothing is left in the queue. */
+    if (ss_stop_wait(&stop, server, POLLIN, NULL) == 0 || errno == ECANCELED)
+        return 1;
+    complain("poll");
+    return -1;
+}
+
+/* 1: recvmmsg(2) may be called again; 0: the end; -1: after a complaint. */
+static int after_failed_receive(int server)
+{
+    switch (errno) {
+    case EAGAIN:
+        return wait_for_request(server);
+    case EINTR:
+        return 1;
+    case ECONNREFUSED: /* From here on: what ICMP told of an earlier answer. */
+    case EHOSTUNREACH: /* Linux hands it to an unconnected socket only where */
+    case ENETUNREACH:  /* IP_RECVERR is set; other systems may do so always. */
+    case EPROTO:
+        complain("recvmmsg");
+        return 1;
+    case ENOBUFS:
+    case ENOMEM:
+        complain("recvmmsg");
+        poll(NULL, 0, PAUSE_MS); /* Best effort: a shorter pause will do. */
+        return 1;
+    default:
+        complain("recvmmsg");
+        return -1;
+    }
+}
+
+/* Leaves the choice of the interface to the routing table. */
+static void keep_address_only(struct msghdr *message)
+{
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header == NULL)
+        return;
+    if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+        struct in_pktinfo asked;
+        memcpy(&asked, CMSG_DATA(header), sizeof(asked));
+        asked.ipi_ifindex = 0;
+        memcpy(CMSG_DATA(header), &asked, sizeof(asked));
+    } else if (header->cmsg_level == IPPROTO_IPV6 &&
+               header->cmsg_type == IPV6_PKTINFO) {
+        struct in6_pktinfo asked;
+        memcpy(&asked, CMSG_DATA(header), sizeof(asked));
+        asked.ipi6_ifindex = 0;
+        if (IN6_IS_ADDR_MULTICAST(&asked.ipi6_addr))
+            asked.ipi6_addr = in6addr_any; /* No answer comes from there. */
+        memcpy(CMSG_DATA(header), &asked, sizeof(asked));
+    }
+}
+
+/* Sends the answers. One that fails is left out: its client will ask again. */
+static void send_answers(int server, struct mmsghdr *answers, unsigned count)
+{
+    for (unsigned done = 0; done < count;) {
+        int sent = sendmmsg(server, answers + done, count - done, 0);
+        if (sent > 0) {
+            done += (unsigned)sent;
+        } else if (errno != EINTR) {
+            complain("sendmmsg");
+            done++; /* -1 is about the first of them. */
+        }
+    }
+}
+
+/* Room for a datagram. The kernel changes the lengths with every call. */
+static struct msghdr empty_message(struct exchange *exchange)
+{
+    exchange->data.iov_base = exchange->text;
+    exchange->data.iov_len = sizeof(exchange->text);
+    return (struct msghdr){.msg_name = &exchange->client,
+                           .msg_namelen = sizeof(exchange->client),
+                           .msg_iov = &exchange->data,
+                           .msg_iovlen = 1,
+                           .msg_control = exchange->control,
+                           .msg_controllen = sizeof(exchange->control)};
+}
+
+/* Answers a batch. 1: go on; 0: the end; -1: after a complaint. */
+static int answer(int server)
+{
+    struct mmsghdr messages[BATCH];
+    for (size_t i = 0; i < BATCH; i++)
+        messages[i].msg_hdr = empty_message(&exchanges[i]);
+    int got = recvmmsg(server, messages, BATCH, MSG_DONTWAIT | MSG_TRUNC, NULL);
+    if (got == -1)
+        return after_failed_receive(server);
+    unsigned count = 0;
+    for (int i = 0; i < got; i++) {
+        struct exchange *exchange = &exchanges[i];
+        size_t length = messages[i].msg_len;
+        if (length > sizeof(exchange->text)) {
+            fprintf(stderr, "%s: recvmmsg: %zu bytes are too many\n", program,
+                    length);
+            continue;
+        }
+        exchange->data.iov_base = exchange->upper;
+        exchange->data.iov_len =
+            upper_case(exchange->text, length, exchange->upper);
+        keep_address_only(&messages[i].msg_hdr);
+        messages[count++] = messages[i];
+    }
+    send_answers(server, messages, count);
+    return 1;
+}
+
+/* Answers until a stop; -1 after a complaint. */
+static int serve(int server)
+{
+    int result = 1;
+    while (result == 1) {
+        check_stop();
+        if (stopping && ss_deadline_left_ms(&deadline) == 0)
+            return 0;
+        result = answer(server);
+    }
+    return result;
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    struct addrinfo *list = resolve(&options);
+    if (list == NULL)
+        return 1;
+    if (ss_stop_open(&stop) == -1) {
+        complain("signalfd");
+        freeaddrinfo(list);
+        return 1;
+    }
+    int server = open_server(&options, list);
+    freeaddrinfo(list);
+    if (server == -1) {
+        ss_stop_close(&stop);
+        return 1;
+    }
+    signal(SIGPIPE, SIG_IGN); /* for standard error; it cannot fail */
+    int result = serve(server);
+    close(server); /* Best effort: the program ends anyway. */
+    ss_stop_close(&stop);
+    return result == 0 ? 0 : 1;
+}

@@ -1,0 +1,198 @@
+/*
+ * A client that sends a file, call for call as the document has it: the name,
+ * then the size, each with an answer that is printed, then the data.
+ *
+ * Run: build/lessons/07-file-transfer/client-1-mirror -F FILE
+ *      while a server listens on port 50000
+ *
+ * Still wrong:
+ * - What lessons 02 and 03 mended: one send(2), EINTR, SIGPIPE, one family of
+ *   addresses (2).
+ * - The answers are printed and not looked at: a refused file is sent all the
+ *   same. The last answer is not read, so a failure looks like a success (3).
+ * - The file is kept in memory whole, and read twice (4).
+ * - A directory is sent like a file, a FIFO is waited for, and a file that has
+ *   become longer or shorter meanwhile is sent as it is then. The server is
+ *   told the whole path (5).
+ * - What the server says while data are being sent is not seen (6).
+ * - Whoever waits does not see how far it is (7).
+ * - Nothing tells the server whether it got the bytes that were sent (8).
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+#define DEFAULT_PORT "50000"
+#define BUFFER_SIZE 1024
+
+struct options {
+    const char *host;
+    const char *port;
+    const char *file;
+};
+
+static const char *program = "client";
+
+/* Tells standard error what failed and, by errno, why. */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
+}
+
+static bool is_port(const char *text)
+{
+    /* strtol(3) allows blanks and a sign before the digits; a port does not. */
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long port = strtol(text, &end, 10);
+    return errno == 0 && *end == '\0' && port >= 1 && port <= 65535;
+}
+
+/* Wrong usage ends the program with status 2. */
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = {.host = DEFAULT_HOST, .port = DEFAULT_PORT};
+    const char *slash = strrchr(argv[0], '/');
+    program = slash != NULL ? slash + 1 : argv[0];
+    bool right = true;
+    int option;
+    while ((option = getopt(argc, argv, "H:P:F:")) != -1) {
+        if (option == 'H')
+            options.host = optarg;
+        else if (option == 'P' && is_port(optarg))
+            options.port = optarg;
+        else if (option == 'F')
+            options.file = optarg;
+        else
+            right = false;
+    }
+    if (!right || options.file == NULL || optind != argc) {
+        fprintf(stderr, "usage: %s [-H HOST] [-P PORT] -F FILE\n", program);
+        exit(2);
+    }
+    return options;
+}
+
+/* A connected socket; -1 after a complaint. */
+static int open_connection(const struct options *options)
+{
+    struct addrinfo hints;
+    memset(&hints, 0, sizeof(hints));
+    hints.ai_family = AF_INET;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    struct addrinfo *list = NULL;
+    int error = getaddrinfo(options->host, options->port, &hints, &list);
+    if (error != 0) {
+        fprintf(stderr, "%s: resolve %s: %s\n", program, options->host,
+                error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
+        return -1;
+    }
+    const char *call = "socket";
+    int server = socket(list->ai_family, list->ai_socktype, 0);
+    int result = server == -1 ? -1 : 0;
+    if (result == 0) {
+        call = "connect";
+        result = connect(server, list->ai_addr, list->ai_addrlen);
+    }
+    if (result == -1)
+        fprintf(stderr, "%s: %s %s port %s: %s\n", program, call, options->host,
+                options->port, strerror(errno));
+    freeaddrinfo(list);
+    if (result == 0)
+        return server;
+    if (server != -1)
+        close(server); /* Best effort: the first error has been told. */
+    return -1;
+}
+
+/* The whole file, for free(3), and its size; NULL after a complaint. */
+static char *read_file(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    struct stat facts;
+    if (file == NULL || fstat(fileno(file), &facts) == -1) {
+        complain(path);
+        if (file != NULL)
+            fclose(file); /* Best effort: nothing was written. */
+        return NULL;
+    }
+    char *data = malloc((size_t)facts.st_size + 1); /* never 0 bytes */
+    *size = data == NULL ? 0 : fread(data, 1, (size_t)facts.st_size, file);
+    if (data == NULL || ferror(file)) {
+        complain(path);
+        free(data);
+        data = NULL;
+    }
+    fclose(file); /* Best effort: nothing was written. */
+    return data;
+}
+
+/* Sends a name or a size and prints the answer; -1 after a complaint. */
+static int ask(int server, const char *text)
+{
+    if (send(server, text, strlen(text), 0) == -1) {
+        complain("send");
+        return -1;
+    }
+    char reply[BUFFER_SIZE];
+    ssize_t got = recv(server, reply, sizeof(reply), 0);
+    if (got == -1) {
+        complain("recv");
+        return -1;
+    }
+    printf("%.*s\n", (int)got, reply);
+    return 0;
+}
+
+/* -1 after a complaint. */
+static int send_data(int server, const char *path)
+{
+    size_t size;
+    char *data = read_file(path, &size);
+    if (data == NULL)
+        return -1;
+    ssize_t sent = size == 0 ? 0 : send(server, data, size, 0);
+    if (sent == -1)
+        complain("send");
+    free(data);
+    return sent == -1 ? -1 : 0;
+}
+
+/* The whole talk with the server; -1 after a complaint. */
+static int transfer(int server, const char *path)
+{
+    size_t size;
+    char *data = read_file(path, &size);
+    if (data == NULL)
+        return -1;
+    free(data); /* The document asks for the size here; the data come later. */
+    char text[24];
+    snprintf(text, sizeof(text), "%zu", size);
+    if (ask(server, path) == -1 || ask(server, text) == -1)
+        return -1;
+    return send_data(server, path);
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    int server = open_connection(&options);
+    if (server == -1)
+        return 1;
+    int result = transfer(server, options.file);
+    close(server); /* Best effort: every byte has been sent or lost. */
+    return result == 0 ? 0 : 1;
+}
