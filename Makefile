@@ -106,7 +106,8 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
          --rootdir=. --confcutdir=.
 
 # ---------------------------------------------------------------- commands
-.PHONY: help setup build build-tests check test unit harness prove variants \
+.PHONY: help setup build build-tests check test unit harness prove golden \
+        variants \
         explain diff soak requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
@@ -200,6 +201,10 @@ harness: build ## The tests of the runner's own parts
 
 prove: ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove
+
+golden: ## Write tests/golden/messages.txt anew: read what has changed
+	@$(SOCKSTEP) prove --only mutants --golden
+	@git --no-pager diff --stat tests/golden 2>/dev/null || :
 
 # The compilers and the variants that the last steps are checked with; what is
 # not installed is left out, and said.

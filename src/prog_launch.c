@@ -59,7 +59,7 @@ static unsigned long long number(const char *text)
     return value;
 }
 
-static void limit(int resource, const char *value)
+static void limit(unsigned resource, const char *value)
 {
     rlim_t amount = (rlim_t)number(value);
     /* The hard limit of RLIMIT_CPU lies a little higher: SIGXCPU comes first

@@ -337,7 +337,10 @@ def test_output_full(launch_client):
              "1."],
       by_hand="CLIENT -H 127.0.0.1 -P 1; echo $?    # nobody listens there")
 def test_refused(stage, launch_client):
-    """Where no server listens the client says so and ends with status 1."""
+    """Where no server listens the client says so and ends with status 1.
+
+    Who starts it must see that nobody will hear, before a line is typed.
+    """
     client = launch_client(listener=stage.listen(backlog=-1))
     client.expect_exit(1, "the connection is refused")
     stage.expect_complaint("Connection refused")
@@ -352,7 +355,12 @@ def test_refused(stage, launch_client):
       LD_PRELOAD=build/src/fault_preload.so SOCKSTEP_FAULTS='send@*=short:1' \\
           CLIENT -H HOST -P PORT""")
 def test_short_send(launch_client):
-    """When send() takes a part of a line only, the rest follows."""
+    """When send() takes a part of a line only, the rest follows.
+
+    The kernel takes what it has room for and tells how many bytes that were.
+    Who does not look loses the end of a line, and the next line is joined to
+    its beginning.
+    """
     client = launch_client(plan="send@*=short:1")
     peer = client.accept()
     client.type(LINE + b"\n")

@@ -94,7 +94,7 @@ def test_sizes(stage, launch_client):
     for size in (0, 1, 1023, 1024, 1025, 65_536, 1 << 20):
         content = pattern(size, size)
         client = launch_client(file=stage.make_file(f"{size}.bin", content))
-        with within(f"a file of {size:,} bytes"):
+        with within(f"a file of {count(size, 'byte')}"):
             serve(client, content).close()
             client.expect_exit(0, "the file was taken")
 

@@ -5,7 +5,7 @@ import socket
 from sockstep.case import SHOULD, case
 from sockstep.data import pattern
 from sockstep.failure import Failure, within
-from sockstep.transcript import shorten
+from sockstep.transcript import count, shorten
 from sockstep.uploads import (
     FILE_OK, NAME_OK, REFUSED, SIZE_OK, announce, attempt, expect_refused,
     expect_stored, upload)
@@ -59,7 +59,7 @@ def test_sizes(server):
     for size in (1, 1023, 1024, 1025, 4096, 8191, 65_536, 65_537, 300_000):
         name = f"{size}.bin"
         files[name] = pattern(size, size)
-        with within(f"a file of {size:,} bytes"):
+        with within(f"a file of {count(size, 'byte')}"):
             upload(server, name.encode(), files[name]).close()
     expect_stored(server, files)
 

@@ -452,6 +452,10 @@ def test_permissions(launch_server):
     finally:
         os.umask(before)
     server.wait_frozen()
+    if not os.path.lexists(server.path):
+        server.find()                       # it says why it did not start
+        raise Failure("call", "the server listens, and not at the path that "
+                      "it was told")
     for when in ("before listen()", "while it listens"):
         mode = stat.S_IMODE(os.lstat(server.path).st_mode)
         if mode & 0o022:

@@ -4,6 +4,7 @@ import functools
 from sockstep.case import EVERY_SERVICE, FOR_EVER, case
 from sockstep.failure import Failure
 from sockstep.sweep import run_client, run_server, sweep
+from sockstep.transcript import count
 
 GROUP = "Fault sweep"
 SWEEP = dict(
@@ -27,7 +28,8 @@ def judge(stage, found):
         return
     first = found.findings[0]
     raise Failure(first.kind, f"under the plan {first.plan}: {first.message}"
-                  f" ({len(found.findings)} findings in {found.runs} runs)",
+                  f" ({count(len(found.findings), 'finding')} in "
+                  f"{found.runs} runs)",
                   "\n".join(f"{each.plan}: {each.message}"
                             for each in found.findings))
 

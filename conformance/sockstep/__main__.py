@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
+    one.add_argument("--golden", action="store_true")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
     one = commands.add_parser("soak", help="check again and again")

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, manifest, run, selection
+from . import build, golden, manifest, run, selection
 from .case import load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons
@@ -31,7 +31,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     parts = [arguments.only] if arguments.only else PARTS
     good = True
     if "mutants" in parts:
-        good &= _prove_mutants(root, lessons, cases, slugs, arguments.jobs,
+        good &= _prove_mutants(root, lessons, cases, slugs, arguments,
                                console)
     for kind in ("null", "foreign"):
         if kind in parts:
@@ -73,8 +73,10 @@ def _execute(plan: run.Plan, cases: dict, jobs: int,
 
 # -- mutants -------------------------------------------------------------------
 def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
-                   slugs: list[str], jobs: int, console: Console) -> bool:
+                   slugs: list[str], arguments: argparse.Namespace,
+                   console: Console) -> bool:
     start = time.monotonic()
+    jobs = arguments.jobs
     every = load_mutants(root)
     problems = [f"{mutant.name} names no case: {mutant.case}"
                 for mutant in every if mutant.case not in cases]
@@ -91,6 +93,19 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                                jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
     caught = 0
+    kept = golden.load(root)
+    if unknown := set(kept) - {mutant.name for mutant in every}:
+        problems.append(f"{golden.path(root).name} names no mutant: "
+                        + ", ".join(sorted(unknown)))
+    fresh = {record["program"]: golden.told(root, by_name[record["program"]],
+                                            record)
+             for record in records if record["program"] in kept}
+    if arguments.golden:
+        golden.write(root, fresh)
+    problems += [f"{name}: what is told has changed (see `make golden`), "
+                 f"from\n{kept[name]}\nto\n{text}"
+                 for name, text in fresh.items()
+                 if text != kept[name] and not arguments.golden]
     for record in records:
         mutant = by_name[record["program"]]
         told = f"{mutant.name} ({mutant.fault})"
@@ -115,7 +130,8 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  f"that they name, {len(chosen) - caught} not; "
                  f"{len(slugs)} cases, "
                  f"{len([slug for slug in slugs if slug in bitten])} with a "
-                 f"mutant; {time.monotonic() - start:.1f} s")
+                 f"mutant; {count(len(fresh), 'message')} as kept; "
+                 f"{time.monotonic() - start:.1f} s")
     return not problems and not broken
 
 

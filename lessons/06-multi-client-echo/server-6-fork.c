@@ -59,12 +59,10 @@ static const char *program = "server";
 static struct ss_stop stop;   /* SIGTERM and SIGINT, as a descriptor */
 static sigset_t waiting_mask; /* the signals blocked while we wait */
 
-/* Tells standard error what failed and, by errno, why. Any thread may. */
+/* Tells standard error what failed and, by errno, why. */
 static void complain(const char *what)
 {
-    char why[128] = "";
-    strerror_r(errno, why, sizeof(why)); /* strerror(3) may share its buffer. */
-    fprintf(stderr, "%s: %s: %s\n", program, what, why);
+    fprintf(stderr, "%s: %s: %s\n", program, what, strerror(errno));
 }
 
 static bool is_number(const char *text, long least, long most)

@@ -184,6 +184,43 @@ def test_a_reset_over_unix(shop: Workshop) -> None:
     assert first.end == "reset"
 
 
+def test_breaking_off_over_unix(shop: Workshop) -> None:
+    """A close with unread bytes is what a reset is over TCP."""
+    server = launch(shop, _ECHO, UNIX)
+    peer = server.connect()
+    peer.send(b"never read")
+    server.quiet()
+    peer.reset()
+    server.quiet()
+    assert b"ConnectionResetError" in server.program.stderr
+
+
+def test_the_queue_of_a_unix_server(shop: Workshop) -> None:
+    server = launch(shop, _UNIX + "signal.pause()\n", UNIX)
+    server.connect()
+    row, = server.listening()
+    assert (row.receive_queue, row.send_queue) == (1, 1)
+
+
+def test_a_server_that_is_found_later(shop: Workshop) -> None:
+    server = launch(shop, _ECHO, UNIX, ready=False)
+    server.find()
+    server.exchange()
+
+
+def test_the_paths_of_two_servers(shop: Workshop) -> None:
+    """What one leaves behind is in no other's way; waits look at one."""
+    target = shop.target(shop.python(_ECHO), contract=UNIX)
+    stage = shop.stage(target)
+    first, second = (Server.launch(stage, target) for _ in range(2))
+    assert first.path != second.path
+    assert stage.subject is second.program
+    second.done()
+    stage.look_at(first.program)
+    assert stage.subject is first.program
+    first.exchange()
+
+
 def test_a_client_over_unix(shop: Workshop) -> None:
     client = launch_client(shop, (
         "sock = socket.socket(socket.AF_UNIX)\n"
