@@ -52,12 +52,12 @@ def wait(sock: socket.socket, events: int, stop: Stop,
         stop.listener.close()               # nobody new from now on
     if left == 0 or sock.fileno() == -1:
         raise Stopped
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:  # it needs no descriptor
         selector.register(sock, events)
-        if left is None:
-            selector.register(stop.reader, selectors.EVENT_READ)
-        else:
+        if left is not None:
             seconds = min(left, left if seconds is None else seconds)
+        elif sock is not stop.reader:
+            selector.register(stop.reader, selectors.EVENT_READ)
         ready = selector.select(seconds)
     return any(key.fileobj is sock for key, _ in ready)
 
