@@ -9,6 +9,8 @@
  * The document also keeps lists of its connections and threads. They serve a
  * function that nothing calls, so they are left out here; lesson 08 is about
  * them. One thing they do is kept: a connection that gave no data stays open.
+ * A socket that each thread makes and never uses is left out as well: Python
+ * closes it when the thread ends.
  *
  * Still wrong:
  * - What lessons 02 and 03 mended: one send(2), EINTR, SIGPIPE, SO_REUSEADDR,
