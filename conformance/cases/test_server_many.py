@@ -139,7 +139,7 @@ def test_streams_apart(server):
     Eight streams that differ in every byte go through the server in turns,
     in pieces of different lengths.
     """
-    peers = [server.connect() for _ in range(8)]
+    peers = gather(server, 8)
     streams = [pattern(6000, seed) for seed in range(len(peers))]
     for start in range(0, 6000, 1500):
         for number, peer in enumerate(peers):
