@@ -533,17 +533,29 @@ def test_progress(stage, launch_client):
         raise Failure("output", "the progress is written to a file as well: "
                       f"{shorten(client.program.stdout, 200)}")
     master, slave = os.openpty()
-    try:
-        client = launch_client(file=path, stdout=os.ttyname(slave))
-        serve(client, CONTENT).close()
-        client.stage.wait_end(client.program)
-        shown = os.read(master, 65_536)
-    finally:
-        os.close(slave)
-        os.close(master)
+    with open(master, "rb", buffering=0) as terminal:
+        try:
+            client = launch_client(file=path, stdout=os.ttyname(slave))
+            serve(client, CONTENT).close()
+            client.stage.wait_end(client.program)
+        finally:
+            os.close(slave)
+        shown = screen(terminal)
     if b"100" not in shown or b"%" not in shown:
         raise Failure("output", "the terminal never showed 100 %",
                       f"it showed {shorten(shown, 300)}")
+
+
+def screen(terminal):
+    """All that came to a terminal which no program has open any more."""
+    shown = b""
+    try:
+        while piece := terminal.read(65_536):
+            shown += piece
+    except OSError as error:
+        if error.errno != errno.EIO:        # which is the end of a terminal
+            raise
+    return shown
 
 
 @case("upload/header", **FILE, level=SHOULD, defects=(11,),
