@@ -4,6 +4,7 @@ Nothing is run here: what the programs truly do is what `make check` sees.
 """
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -130,6 +131,34 @@ def test_the_documents_are_mapped_to_what_there_is() -> None:
         assert name in ("", steps[number, role, int(which)]), name
     for slug in re.findall(r"`([a-z0-9-]+/[a-z0-9-]+)`", text):
         assert slug in CASES, slug
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_a_readme_tells_what_each_step_turns_green(lesson: Lesson) -> None:
+    """Its tables are those of lesson.toml."""
+    rows = re.findall(
+        r"^\| \d+ \| \[(\w+)-(\d+)-([a-z-]+)\.c\]\([^)]*\) \|.*\| (.*) \|$",
+        (lesson.folder / "README.md").read_text(), re.MULTILINE)
+    told = {(role, int(number)): (name, green)
+            for role, number, name, green in rows}
+    for role, steps in lesson.steps.items():
+        for before, step in zip((None, *steps), steps):
+            name, green = told[role, step.number]
+            assert name == step.name
+            if before:
+                _expect_told(green, before.gaps - step.gaps)
+
+
+def _expect_told(text: str, mended: frozenset[str]) -> None:
+    """Names and patterns; "..." says that there are more, then counted."""
+    words = re.findall(r"`([^`]+/[^`]+)`", text)
+    assert all(fnmatch.filter(mended, word) for word in words), text
+    if "..." in text:
+        assert text.startswith(f"{len(mended)}: "), text
+    else:
+        left = {slug for slug in mended
+                if not any(fnmatch.fnmatch(slug, word) for word in words)}
+        assert not left, text
 
 
 def test_every_step_tells_what_it_changes() -> None:
