@@ -78,7 +78,7 @@ def test_heap(target, launch_client):
     client.finish()
 
 
-@case("limit/client-memory", role="client", services=LINES,
+@case("limit/client-memory", role="client", starves=True, services=LINES,
       group=GROUP, defects=(67,),
       source="malloc(3), RETURN VALUE",
       hints=["malloc(), getline() and getaddrinfo() fail when there is no "

@@ -257,7 +257,7 @@ def allow(server, number):
     return soft, hard
 
 
-@case("limit/memory", role="server", group=GROUP, defects=(67,),
+@case("limit/memory", role="server", starves=True, group=GROUP, defects=(67,),
       services=EVERY_SERVICE,
       source="malloc(3), RETURN VALUE",
       hints=["malloc() may return NULL.",

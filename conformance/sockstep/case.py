@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from .contract import SERVICES, TRANSPORTS, Contract, Target
+from .contract import SANITIZERS, SERVICES, TRANSPORTS, Contract, Target
 
 MUST, SHOULD = "MUST", "SHOULD"
 _POINTS = {MUST: 2, SHOULD: 1}
@@ -62,6 +62,7 @@ class Case:
     messages: tuple[str, ...]
     clients: tuple[str, ...]
     plans: bool                 # plans faults of accept, recv, send or waits
+    starves: bool               # lets malloc() fail: no sanitizer bears that
     valgrind: bool              # the program is run under Valgrind
     leaks: bool                 # left out by LEAKS=no
     sweep: bool                 # run with SWEEP=yes only
@@ -90,6 +91,7 @@ def applies(case: Case, target: Target, lesson_contract: Contract) -> bool:
     return case.role == target.role and case.asked_by(lesson_contract) and \
         (target.has_options or not case.options) and \
         (target.contract.calls == "libc" or not case.plans) and \
+        (target.variant not in SANITIZERS or not case.starves) and \
         (target.memory == "own" or not case.valgrind)
 
 
@@ -100,7 +102,7 @@ def case(slug: str, *, role: str, group: str, source: str,
          transports: tuple[str, ...] = ("tcp",),
          messages: tuple[str, ...] = ("one", "many"),
          clients: tuple[str, ...] = ("one", "in-turn", "many"),
-         plans: bool = False, valgrind: bool = False, leaks: bool = False,
+         plans: bool = False, starves: bool = False, valgrind: bool = False, leaks: bool = False,
          sweep: bool = False, options: bool = False) -> Callable:
     """Make a case of a test function; see `Case` for the parameters."""
     if not _SLUG.fullmatch(slug):
@@ -123,7 +125,7 @@ def case(slug: str, *, role: str, group: str, source: str,
             hints=(hints,) if isinstance(hints, str) else tuple(hints),
             by_hand=inspect.cleandoc(by_hand), defects=tuple(defects),
             services=services, transports=transports, messages=messages,
-            clients=clients, plans=plans, valgrind=valgrind,
+            clients=clients, plans=plans, starves=starves, valgrind=valgrind,
             leaks=leaks or valgrind, sweep=sweep, options=options)
         return function
 

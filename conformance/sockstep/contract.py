@@ -15,6 +15,8 @@ ROLES = ("server", "client", "resolve")
 _STEP_FILE = re.compile(rf"^({'|'.join(ROLES)})-(\d+)-([a-z0-9-]+)\.c$")
 SERVICES = ("greeting", "echo", "uppercase", "file", "broadcast")
 TRANSPORTS = ("tcp", "udp", "unix")
+#: Variants of a build whose own findings are failures; see `variants`.
+SANITIZERS = ("address", "thread")
 
 
 class LessonError(ValueError):

@@ -176,6 +176,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
                                item.callspec.params["target"], seconds,
                                gathered, evidence)
         report.user_properties.append((PROPERTY, record))
+        # pytest keeps the item; the bytes of a flood must not stay with it.
+        for error in gathered:
+            error.__traceback__ = None
+        gathered.clear()
+        if stage:
+            del item.stash[_stage_key]
 
 
 _started: pytest.StashKey[float] = pytest.StashKey()

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from . import build
-from .contract import Target
+from .contract import SANITIZERS, Target
 from .tools import Tools
 
 FLAGS = {
@@ -22,7 +22,6 @@ FLAGS = {
     "thread": ["-fsanitize=thread"],
     "musl": [],
 }
-SANITIZERS = ("address", "thread")
 #: How much slower a program with a sanitizer may be.
 FACTOR = 4.0
 #: With this a program ends at an error of memory; nothing else uses it.

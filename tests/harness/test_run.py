@@ -24,7 +24,7 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads(
 
 ENTRY = Case("tiny/one", "server", "MUST", 2, "G", "It is so.", "", "S",
              ("First.", "Second."), "", (), ("echo",), ("tcp",), ("many",),
-             ("in-turn",), False, False, False, False, False)
+             ("in-turn",), False, False, False, False, False, False)
 
 
 def target(**more):
