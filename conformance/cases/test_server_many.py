@@ -400,7 +400,7 @@ def test_over_the_limit(launch_server):
       hints=["No descriptor is left. Which clients must notice that?",
              "Go on with those who are there. Call accept() again when one "
              "of them has left, or after a pause: never at once."],
-      by_hand="""ulimit -n 20; SERVER -P PORT & 
+      by_hand="""ulimit -n 20; SERVER -P PORT &
                  for i in $(seq 30); do sleep 99 | nc HOST PORT & done
                  # the server must not burn processor time (top), and serves
                  # on: type into one of the first""")
