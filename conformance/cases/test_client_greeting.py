@@ -248,7 +248,7 @@ def test_client_heap(stage, launch_client):
 
 
 @case("greeting/client-memory", **SERVICE, group="Resources", defects=(67,),
-      plans=True, source="malloc(3), RETURN VALUE; getaddrinfo(3), "
+      plans=True, starves=True, source="malloc(3), RETURN VALUE; getaddrinfo(3), "
       "EAI_MEMORY",
       hints=["malloc() and getaddrinfo() fail when there is no memory.",
              "Look at each result; say what failed and end with status 1."],
