@@ -216,6 +216,10 @@ def test_empty_line(client):
     It is how a person says goodbye in the document; nothing is sent for it.
     """
     peer = client.accept()
+    client.type(LINE + b"\n")
+    client.read_line(peer, LINE)
+    peer.send(NEWS)                         # for a client that waits for it
+    client.quiet()
     client.type(b"\nnever sent\n")
     if said := peer.until_end():
         raise Failure("wrong-bytes", f"{shorten(said)} was sent after an "
@@ -249,6 +253,9 @@ def test_unread_at_end(client):
     client.end_input()
     client.thaw()
     peer.expect_end()
+    peer.close()
+    client.stage.wait_end(client.program)
+    client.expect_replies(NEWS[:-1])
 
 
 @case("talk/server-ends-at-prompt", role="client", group=ENDS, services=ONLY,

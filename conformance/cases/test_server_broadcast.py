@@ -461,6 +461,9 @@ def test_slow_reader_dropped(server):
     """
     slow, = join(server, 1, receive_buffer=4096)
     hearer, speaker = join(server, 2)
+    speaker.send(LINE)
+    slow.expect(LINE)                       # it is not dropped from the start
+    hearer.expect(LINE)
     for said in flood(server, slow):
         speaker.send(said)
         hearer.expect(said)
