@@ -46,12 +46,12 @@ def printed_once(client, answer):
                       "is one answer to one request")
 
 
-def through_relay(stage, launch_client, fast=True):
+def through_relay(stage, launch_client):
     """A client that reaches the document's server through a relay."""
     server = stage.assist("server", "udp_uppercase_server.py", LOOPBACK, "0")
     port = stage.wait_listening(server, "udp").local[1]
     relay = Relay(stage, (LOOPBACK, port))
-    client = launch_client(port=relay.port, plan=hurry(FAST) if fast else "")
+    client = launch_client(port=relay.port, plan=hurry(FAST))
     client.type(LINE + b"\n")
     return client, relay
 
@@ -125,11 +125,14 @@ def test_no_line(client):
     There was nothing to ask, so there is nothing to wait for either.
     """
     client.end_input()
-    client.expect_exit(0, "there was nothing to ask")
-    client.expect_no_output()
+    client.stage.wait(lambda: client.listener.has_come() or
+                      client.program.ending(), None, "there was nothing to "
+                      "ask, and the client does not end")
     if came := client.listener.read():
         raise Failure("wrong-bytes", "nothing was typed, and a datagram came: "
                       f"{shorten(came[0])}")
+    client.expect_exit(0, "there was nothing to ask")
+    client.expect_no_output()
 
 
 @asked("request/sizes", group=GROUP, defects=(84, 121),
@@ -158,12 +161,13 @@ def test_sizes(launch_client):
               "Look at its result; say so, and end with status 1."],
        by_hand="""head -c 65508 /dev/zero | tr '\\0' x |
                   CLIENT -H HOST -P PORT; echo $?   must say 1""")
-def test_too_long(client):
+def test_too_long(launch_client):
     """A line that no datagram can hold is refused, with status 1.
 
     A client that does not look at the result of sendto() waits for the
     answer to a request that was never sent.
     """
+    client = launch_client(plan=hurry(FASTER))
     client.type(pattern(MOST_BYTES + 1) + b"\n")
     client.expect_exit(1, "the line is too long for a datagram")
     client.stage.expect_complaint(os.strerror(errno.EMSGSIZE))
@@ -576,7 +580,7 @@ def test_python_server(stage, launch_client):
     That is what the reader of the document has at hand. A relay sees that
     it is asked.
     """
-    client, relay = through_relay(stage, launch_client, fast=False)
+    client, relay = through_relay(stage, launch_client)
     relay.request().deliver()
     relay.answer().deliver()
     printed_once(client, LINE.upper())

