@@ -30,7 +30,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -336,7 +335,7 @@ static bool is_idle(const struct client *client, bool sent)
     return client->rest == NULL &&
            ioctl(client->connection, FIONREAD, &unread) == 0 && unread == 0 &&
            (!sent ||
-            (ioctl(client->connection, SIOCOUTQ, &unsent) == 0 && unsent == 0));
+            (ioctl(client->connection, TIOCOUTQ, &unsent) == 0 && unsent == 0));
 }
 
 /* After a stop: tells a client whose reply is complete the end of the stream.
