@@ -44,6 +44,8 @@ def _plan(root: Path, targets: list[Target], lessons: list[Lesson],
           slugs: list[str]) -> run.Plan:
     return run.Plan(targets, slugs, {lesson.name: lesson.contract
                                      for lesson in lessons}, tools(root),
+                    # A null program need not fail under Valgrind as well.
+                    leaks=any(target.kind != "null" for target in targets),
                     sweep=all(target.kind == "mutant" for target in targets))
 
 
