@@ -201,7 +201,7 @@ def test_reply_long(client):
 
 
 @case("reply/buffer-sizes", role="client", services=LINES,
-      group=GROUP, defects=(6,),
+      group=GROUP, defects=(6, 128),
       source="recv(2); C11 6.5.6: an array of N has no element N",
       hints=["What happens to a line that is exactly as long as a buffer, "
              "or one byte longer?",

@@ -164,7 +164,7 @@ def test_client_both_families(stage, launch_client):
                 files=names.private(both=f"::1 {LOOPBACK}")))
 
 
-@case("names/connect-error", **CLIENT, plans=True,
+@case("names/connect-error", defects=(132,), **CLIENT, plans=True,
       source="connect(2), ENETUNREACH, EHOSTUNREACH, ETIMEDOUT; strerror(3)",
       hints=["connect() fails for several reasons, and errno tells which.",
              "Print strerror(errno), of the errno that connect() left: save "
@@ -189,7 +189,7 @@ def test_connect_error(launch_client):
 
 
 @case("names/each-failure-told", **CLIENT, plans=True, level=SHOULD,
-      defects=(93,),
+      defects=(93, 132),
       source="connect(2), ERRORS; getnameinfo(3), NI_NUMERICHOST; document "
              "002: telnet tells each address that it tries",
       hints=["Two addresses may fail for two reasons. Which one does your "

@@ -68,7 +68,7 @@ def test_large_crowd(launch_server):
 
 
 @case("many/cheap-silence", role="server", group=GROUP, clients=MANY,
-      level=SHOULD, defects=(74,), plans=True,
+      level=SHOULD, defects=(74, 131), plans=True,
       source="epoll(7); poll(2): it looks at each entry of its array",
       hints=["A thousand clients are silent and one talks. How many of them "
              "does the kernel look at for each message?",

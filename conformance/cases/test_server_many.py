@@ -151,7 +151,7 @@ def test_streams_apart(server):
 
 
 @case("many/unsent-apart", role="server", group=GROUP, clients=MANY,
-      defects=(77, 69), source="send(2), EAGAIN; pthreads(7): threads share "
+      defects=(77, 69, 127), source="send(2), EAGAIN; pthreads(7): threads share "
       "all static data",
       hints=["Where does the reply of a client wait that does not read? Who "
              "else writes there?",
@@ -302,7 +302,7 @@ def test_reset_of_another(server):
 
 
 @case("many/same-number", role="server", group=GROUP, clients=MANY,
-      defects=(81, 78), source="open(2): the lowest number that is free; "
+      defects=(81, 78, 126), source="open(2): the lowest number that is free; "
       "close(2); epoll(7), questions 1 and 6",
       hints=["A new connection gets the number of the one that was closed "
              "last. What does the server still know under that number?",

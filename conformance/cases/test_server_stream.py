@@ -148,7 +148,7 @@ def test_all_bytes(server):
     peer.expect(values + invalid + b"\n")
 
 
-@case("echo/buffer-sizes", role="server", group=GROUP, defects=(6,),
+@case("echo/buffer-sizes", role="server", group=GROUP, defects=(6, 128),
       messages=("many",), source="recv(2): at most the length that was given "
       "is stored, and no NUL behind it",
       hints=["What happens when the message is exactly as long as the "

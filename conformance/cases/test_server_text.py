@@ -404,7 +404,7 @@ def test_byte_by_byte(server):
     peer.expect_end()
 
 
-@case("text/buffer-sizes", role="server", group=GROUP, defects=(6, 9),
+@case("text/buffer-sizes", role="server", group=GROUP, defects=(6, 9, 128),
       services=("uppercase",), source=f"recv(2); {UTF8}",
       hints=["The message is longer than your buffer, and a character lies "
              "across its end.",
