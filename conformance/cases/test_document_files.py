@@ -9,6 +9,19 @@ CONTENT = pattern(70_000, 6)
 FILE = dict(group="The document", services=("file",))
 
 
+def stored_copies(stage, source):
+    """What the files of that name hold, but for the one that was sent.
+
+    It lies above the folder in which its client works, and is sent by a
+    relative path, which has another meaning in the server's folder: the server
+    must not write over what is being read.  Where it stores the file is another
+    case's matter.
+    """
+    return [path.read_bytes() for path
+            in stage.directory.rglob(source.name)
+            if not path.samefile(source)]
+
+
 @case("document/file-client", role="server", **FILE,
       source="document 004: the client in Python",
       hints=["The document's client closes right after its last byte, without "
@@ -22,8 +35,6 @@ def test_file_client(stage, server):
     That is what the readers of the document have. It waits for the first two
     answers, prints them, and is gone before the third.
     """
-    # Above the folders in which client and server work: the path has another
-    # meaning in each.
     source = stage.make_file("../assistant1/from python.bin", CONTENT)
     host, port = server.address
     client = stage.assist("client", "file_client.py", host, str(port),
@@ -37,10 +48,7 @@ def test_file_client(stage, server):
                       f"{client.ending()}",
                       client.stderr.decode(errors="replace")[-500:])
     server.quiet()
-    stored = [path.read_bytes() for path
-              in stage.directory.rglob("from python.bin")
-              if not path.samefile(source)]
-    if stored != [CONTENT]:             # where it lies: another case's matter
+    if stored_copies(stage, source) != [CONTENT]:
         expect_stored(server, {"from python.bin": CONTENT})
 
 
@@ -60,16 +68,12 @@ def test_file_server(stage, launch_client):
     Whoever learns from the document has that server at hand, and the C client
     takes the place of the Python one beside it.
     """
-    path = stage.make_file("from c.bin", CONTENT)
+    source = stage.make_file("../run1/from c.bin", CONTENT)
     server = stage.assist("server", "file_server.py", LOOPBACK, "0")
     port = stage.wait_listening(server).local[1]
-    client = launch_client(port=port, file=path)
+    client = launch_client(port=port, file="../from c.bin")
     client.expect_exit(0, "the file was taken")
     client.expect_replies(NAME_OK, SIZE_OK)
-
-    def is_stored():            # it writes the last of it after its answer
-        stored = server.workplace / "from c.bin"
-        return (stored if stored.exists() else path).read_bytes() == CONTENT
-
-    stage.wait(is_stored, None, "the document's server has not stored the "
-               "file as it is", program=server)
+    # The server writes the last of it after its answer.
+    stage.wait(lambda: stored_copies(stage, source) == [CONTENT], None,
+               "the file is not stored as it is", program=server)

@@ -92,7 +92,7 @@ def applies(case: Case, target: Target, lesson_contract: Contract) -> bool:
         (target.has_options or not case.options) and \
         (target.contract.calls == "libc" or not case.plans) and \
         (target.variant not in SANITIZERS or not case.starves) and \
-        (target.memory == "own" or not case.valgrind)
+        (target.memory == "own" or not (case.valgrind or case.starves))
 
 
 def case(slug: str, *, role: str, group: str, source: str,
@@ -102,8 +102,9 @@ def case(slug: str, *, role: str, group: str, source: str,
          transports: tuple[str, ...] = ("tcp",),
          messages: tuple[str, ...] = ("one", "many"),
          clients: tuple[str, ...] = ("one", "in-turn", "many"),
-         plans: bool = False, starves: bool = False, valgrind: bool = False, leaks: bool = False,
-         sweep: bool = False, options: bool = False) -> Callable:
+         plans: bool = False, starves: bool = False, valgrind: bool = False,
+         leaks: bool = False, sweep: bool = False,
+         options: bool = False) -> Callable:
     """Make a case of a test function; see `Case` for the parameters."""
     if not _SLUG.fullmatch(slug):
         raise ValueError(f"not a slug: {slug}")

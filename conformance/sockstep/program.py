@@ -116,6 +116,12 @@ class Program:
                        note=" ".join([Path(argv[0]).name, *argv[1:]])
                        + (f"  under the plan {plan}" if plan else ""))
 
+    @property
+    def name(self) -> str:
+        """How a sentence speaks of it: "the server 2"."""
+        return self.label if self.label.startswith("the ") else \
+            f"the {self.label}"
+
     # -- files ------------------------------------------------------------
     @property
     def stdout_path(self) -> Path:

@@ -513,17 +513,17 @@ class Stage:
             crash = self.crash_of(program)
             if crash:
                 return Failure("crash", f"{told}{crash}", mismatch=wrong)
-            return Failure("exit", f"{told}the {program.label} has ended "
+            return Failure("exit", f"{told}{program.name} has ended "
                            f"({program.ending()})", mismatch=wrong)
         if stopped == "stuck":
             where = self.describe(program, program.waits() or [])
             self.transcript.add("kernel", program.label, "rest",
                                 note=f"waits in {where}")
-            return Failure("stuck", f"{told}then the {program.label} waits "
+            return Failure("stuck", f"{told}then {program.name} waits "
                            f"in {where} and nothing more can come",
                            mismatch=wrong)
         if stopped == "spin":
-            return Failure("spin", f"{told}the {program.label} burns "
+            return Failure("spin", f"{told}{program.name} burns "
                            "processor time and gets no further",
                            detail=self.spin_place(program), mismatch=wrong)
         waits = program.waits() if program else None
@@ -574,7 +574,7 @@ class Stage:
         if ending is None or ending.signal is None or program.ended_by_harness:
             return ""
         why = _SIGNALS.get(ending.signal, "")
-        return f"the {program.label} was {ending}" + (f" ({why})" if why
+        return f"{program.name} was {ending}" + (f" ({why})" if why
                                                       else "")
 
     # -- ends ---------------------------------------------------------------
@@ -582,7 +582,7 @@ class Stage:
         """Wait until the program ends by itself."""
         program = program or self.subject
         self.wait(lambda: program.ending(), None,
-                  f"the {program.label} does not end", program=program)
+                  f"{program.name} does not end", program=program)
         return program.ending()
 
     def expect_exit(self, status: int, program: Program | None = None,
@@ -605,7 +605,7 @@ class Stage:
             "nothing was written to standard error"
         if ending.signal is not None:
             raise Failure("crash", self.crash_of(program) or
-                          f"the {program.label} was {ending}", detail)
+                          f"{program.name} was {ending}", detail)
         raise Failure("exit", f"exit status {status} is due{because}; the "
                       f"{program.label} ended with {ending}", detail)
 
@@ -624,7 +624,7 @@ class Stage:
                 for word in (reason, _IN_MUSL.get(reason, reason))):
             reason = " or ".join(f'"{reason}"' for reason in reasons[:2])
             raise Failure(
-                "output", f"the {program.label} must say on standard error "
+                "output", f"{program.name} must say on standard error "
                 "what failed and why, as in \"program: what: why\""
                 + (f", here with {reason}" if reason else ""),
                 told_by(program) or "nothing was written to standard error")
@@ -640,7 +640,7 @@ class Stage:
         except Failure as failure:
             if failure.kind == "leak":          # it forks without end
                 raise
-            raise Failure("exit", f"the {program.label} ignores "
+            raise Failure("exit", f"{program.name} ignores "
                           f"{number.name}: it goes on", failure.message) \
                 from None
 
