@@ -204,6 +204,11 @@ def _tell_end(console: Console, judged: list[dict], tally: Counter,
     if len(judged) > 20:
         console.slowest(judged)
     console.sweeps(judged)
+    if tally["n/a"]:
+        why = next(record["message"] for record in judged
+                   if record["verdict"] == "n/a")
+        console.line(f"{count(tally['n/a'], 'case run')} could not be judged "
+                     f"on this machine: {why}")
     console.line(
         f"{count(len(judged), 'case run')} in {seconds:.1f} s: "
         + console.paint(f"{tally['pass']} pass", "green")

@@ -82,6 +82,10 @@ class HarnessError(RuntimeError):
     """The harness could not do its work: never the program's fault."""
 
 
+class Unsupported(HarnessError):
+    """This machine forbids what the case needs: it can't be judged here."""
+
+
 def first_difference(expected: bytes, got: bytes) -> int:
     """The offset of the first byte in which the two differ."""
     shorter = min(len(expected), len(got))

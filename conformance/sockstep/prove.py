@@ -118,6 +118,8 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
             problems.append(f"{told}: {record['case']} is red for another "
                             f"reason: {record['evidence']['kind']} instead "
                             f"of {mutant.kind}: {record['message']}")
+        elif record["verdict"] == "n/a":
+            console.line(f"  not tried: {told}: {record['message']}")
         elif record["verdict"] == "error":
             problems.append(f"{told}: {record['message']}\n"
                             f"{record['evidence']['detail']}")
@@ -173,7 +175,7 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
                 f"{record['verdict']}: {record['message']}"
                 for record in records
-                if record["verdict"] not in ("pass", "gap")]
+                if record["verdict"] not in ("pass", "gap", "n/a")]
     for target in targets:
         mine = Counter(record["verdict"] for record in records
                        if f"{record['lesson']}/{record['program']}"

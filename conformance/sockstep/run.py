@@ -20,7 +20,7 @@ from typing import Callable
 from . import confine, procfs
 from .case import Case, applies
 from .contract import Contract, Target
-from .failure import Failure
+from .failure import Failure, Unsupported
 from .tools import Tools
 
 PLAN_VARIABLE = "SOCKSTEP_RUN"
@@ -91,6 +91,8 @@ def record_of(entry: Case, target: Target, seconds: float, errors: list,
             verdict, message, kind = "fail", first.message, first.kind
             detail = first.detail
             wrong = first.mismatch.as_json() if first.mismatch else None
+        elif isinstance(first, Unsupported):
+            verdict, message = "n/a", str(first)
         else:
             verdict, kind = "error", "harness"
             message = f"{type(first).__name__}: {first}".split("\n")[0]
@@ -98,7 +100,7 @@ def record_of(entry: Case, target: Target, seconds: float, errors: list,
         for other in errors[1:]:
             if isinstance(other, Failure):
                 detail += f"\nafter that: {other.message}"
-            else:
+            elif not isinstance(other, Unsupported):
                 verdict = "error"
                 detail += f"\nafter that: {describe_error(other)}"
     evidence = {"kind": kind, "detail": detail.strip(), "mismatch": wrong,

@@ -24,7 +24,7 @@ from . import closing, confine, procfs, sockdiag
 from .contract import Target
 from .datagram import DatagramPeer, Flush
 from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
-from .failure import Failure, HarnessError, mismatch
+from .failure import Failure, HarnessError, Unsupported, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
 from .procfs import Wait
@@ -743,6 +743,8 @@ def _not_started(program: Program) -> None:
             stderr.startswith(("launch: ", "fault_preload: ")):
         if program.calls_without_end():     # its log has no room left
             raise _endless_calls(program)
+        if "this machine forbids" in stderr:
+            raise Unsupported(stderr.removeprefix("launch: "))
         raise HarnessError(stderr)
 
 
