@@ -281,13 +281,16 @@ def test_memory(launch_server):
         program = server.program
         program.may_end = program.plan_may_miss = True
         try:
-            survive(server)
+            came = survive(server)
         except Failure as failure:
             raise Failure(failure.kind, f"with allocation {number} failing "
                           f"{failed_call(program)}: {failure.message}",
                           failure.detail, failure.mismatch) from None
-        if not failed_call(program):
-            return                          # it makes no more than these
+        if not failed_call(program):        # it makes no more than these
+            if not came and server.service.whole():
+                raise Failure("end-of-stream", "with all the memory that it "
+                              "asks for the server answers nothing")
+            return
 
 
 def failed_call(program):
@@ -297,9 +300,9 @@ def failed_call(program):
 
 
 def survive(server):
-    """A right answer or a clean failure."""
+    """A right answer, or a part of it, or a clean failure; what came."""
     program, stage = server.program, server.stage
-    due = server.service.whole()
+    due, came = server.service.whole(), b""
     try:
         server.find()
         peer = server.connect()
@@ -317,3 +320,4 @@ def survive(server):
     if not program.ended_by_harness and program.ending().status not in (0, 1):
         raise Failure("exit", "status 1 is due where it can't go on; it "
                       f"ended with {program.ending()}")
+    return came
