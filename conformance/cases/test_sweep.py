@@ -1,7 +1,7 @@
 """The fault sweep: every call goes wrong once, in every way it may."""
 import functools
 
-from sockstep.case import EVERY_SERVICE, FOR_EVER, case
+from sockstep.case import EVERY_SERVICE, EVERY_TRANSPORT, case
 from sockstep.failure import Failure
 from sockstep.sweep import run_client, run_server, sweep
 from sockstep.transcript import count
@@ -35,7 +35,7 @@ def judge(stage, found):
 
 
 @case("sweep/server", role="server", services=EVERY_SERVICE,
-      transports=("tcp", "unix"), clients=("one", *FOR_EVER), **SWEEP)
+      transports=EVERY_TRANSPORT, **SWEEP)
 def test_server(stage):
     """Whichever call fails, the server fails in order or goes on to serve.
 
@@ -48,9 +48,8 @@ def test_server(stage):
     judge(stage, sweep(stage, run_server, signals=True))
 
 
-@case("sweep/client", role="client", services=("greeting", "echo",
-                                               "uppercase"),
-      transports=("tcp", "unix"), **SWEEP)
+@case("sweep/client", role="client", services=EVERY_SERVICE,
+      transports=EVERY_TRANSPORT, **SWEEP)
 def test_client(stage):
     """Whichever call fails, the client tells of it or does its work.
 

@@ -12,6 +12,7 @@ from .data import capitals, pattern
 if TYPE_CHECKING:
     from .peer import Peer
     from .roles import Client, Server
+    from .stage import Stage
 
 GREETING = b"Thank you for connecting"
 NAME_OK = b"[+] server : filename query ok"
@@ -47,6 +48,10 @@ class Service:
         """All that is due in an exchange of that seed."""
         return self.reply(self.request(40 + seed % 20, seed))
 
+    def launch_options(self, stage: "Stage") -> dict:
+        """With what a client is started for `attend`."""
+        return {}
+
     def attend(self, client: "Client") -> None:
         """Be the server for one whole run of a client; judge nothing."""
         client.type(b"the only line\n")
@@ -77,10 +82,25 @@ class Uppercase(Service):
     def attend(self, client: "Client") -> None:
         client.type(b"the only line\n")
         client.end_input()
+        if client.target.contract.transport == "udp":
+            self._answer_all(client)
+            return
         peer = client.accept()
         client.read_line(peer, b"the only line")
         peer.send(self.reply(bytes(peer.got)))
         peer.close()
+
+
+    def _answer_all(self, client: "Client") -> None:
+        """Answer each datagram until the client has ended."""
+        server = client.listener
+        while not client.program.ending():
+            client.stage.wait(
+                lambda: server.has_come() or client.program.ending(), None,
+                "the client neither asks nor ends", program=client.program)
+            while server.got:
+                request, sender = server.got.pop(0)
+                server.send(self.reply(request), sender)
 
 
 class Greeting(Service):
@@ -127,15 +147,37 @@ class File(Service):
     def name(self, seed: int = 0) -> bytes:
         return b"upload-%d.bin" % seed
 
-    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
-        content = self.request(40 + seed % 20, seed)
-        peer.send(self.name(seed))
+    def announce(self, peer: "Peer", name: bytes, size: int) -> None:
+        """Name and size, and their answers; the data are due then."""
+        peer.send(name)
         peer.expect(NAME_OK)
-        peer.send(b"%d" % len(content))
+        peer.send(b"%d" % size)
         peer.expect(SIZE_OK)
+
+    def transfer(self, peer: "Peer", name: bytes, content: bytes) -> None:
+        """A whole upload as the document's client makes it, but for the wait.
+        """
+        self.announce(peer, name, len(content))
         peer.send(content)
         peer.half_close()       # the document's client ends its data so
         peer.expect(FILE_OK)
+
+    def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
+        self.transfer(peer, self.name(seed),
+                      self.request(40 + seed % 20, seed))
+
+    def launch_options(self, stage: "Stage") -> dict:
+        return {"file": stage.make_file("sent.bin", self.request(3000))}
+
+    def attend(self, client: "Client") -> None:
+        peer = client.accept()
+        for answer in (NAME_OK, SIZE_OK):
+            client.quiet()          # a message has no other end than rest
+            peer.read()
+            peer.send(answer)
+        peer.until_end()            # the document's server waits for that
+        peer.send(FILE_OK)
+        peer.close()
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Only the name: the rest must wait for an answer."""
@@ -165,9 +207,13 @@ class Broadcast(Service):
     def whole(self, seed: int = 0) -> bytes:
         return b""                          # there is nobody else
 
-    def ask(self, peer: "Peer", seed: int = 0) -> None:
-        peer.send(self.request(40 + seed % 20, seed))
-        peer.half_close()
+    def attend(self, client: "Client") -> None:
+        client.type(b"the only line\n")
+        client.end_input()
+        peer = client.accept()
+        peer.send(b"news\n")
+        peer.until_end()
+        peer.close()
 
 
 SERVICES: dict[str, Service] = {

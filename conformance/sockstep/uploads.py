@@ -20,19 +20,14 @@ HEADER_OK = b"[+] server : header query ok"
 def announce(server: "Server", name: bytes, size: int) -> "Peer":
     """A client whose name and size have been answered; its data are due."""
     peer = server.connect()
-    peer.send(name)
-    peer.expect(NAME_OK)
-    peer.send(b"%d" % size)
-    peer.expect(SIZE_OK)
+    server.service.announce(peer, name, size)
     return peer
 
 
 def upload(server: "Server", name: bytes, content: bytes) -> "Peer":
-    """A whole upload as the document's client makes it, but for the wait."""
-    peer = announce(server, name, len(content))
-    peer.send(content)
-    peer.half_close()
-    peer.expect(FILE_OK)
+    """A whole upload by a new client; see `services.File.transfer`."""
+    peer = server.connect()
+    server.service.transfer(peer, name, content)
     return peer
 
 
