@@ -13,6 +13,9 @@ WARM_UP = 10
 CLIENTS = 20
 #: Allocations that are made to fail, one in each run.
 MOST_ALLOCATIONS = 60
+#: Descriptors that a server has from the start: poll() refuses a set with more
+#: entries than the limit of descriptors, and FD_SETSIZE is 1024.
+HELD = 960
 
 
 def orderly(server, number):
@@ -220,13 +223,14 @@ def test_heap_on_error(server):
                  descriptor). Start a second nc, end the first. The server
                  must neither end nor burn processor time (top). prlimit
                  --pid PID --nofile=1024: and the second nc is served.""")
-def test_descriptors_limit(server):
+def test_descriptors_limit(launch_server):
     """A server that has no descriptor left waits, and then goes on.
 
     A connection that can't be accepted stays in the queue and is served
     when there are descriptors again. Until then the server must not end,
     and not call accept() as fast as it can.
     """
+    server = launch_server(hold=HELD)
     server.quiet()
     used = procfs.descriptors(server.program.pid)
     free = min(set(range(len(used) + 1)) - set(used))
