@@ -112,8 +112,8 @@ def test_failed_try_closed(stage, launch_client):
         plan="connect@1-2=ECONNREFUSED")
     peer = client.accept()
     client.quiet()
-    held = [number for number, use in client.program.descriptors().items()
-            if use.startswith("socket:")]
+    held = {use for use in client.program.descriptors().values()
+            if use.startswith("socket:")}       # dup() makes no other socket
     if len(held) > 1:
         raise Failure("leak", "with one connection the client holds "
                       f"{count(len(held), 'socket')}: those of its failed "
