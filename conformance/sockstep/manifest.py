@@ -15,7 +15,7 @@ from . import build, confine, selection
 from .case import Case, applies
 from .contract import ROLES, Lesson, LessonError, Target
 
-_ROLE_KEYS = {"build", "run", "needs", "port", "memory"}
+_ROLE_KEYS = {"build", "run", "needs", "port", "memory", "optional"}
 _EXPECTED = ("gaps", "passes", "skips")     # tables of a slug and a reason
 _PORT_MODES = ("zero", "held")
 _MEMORY = ("own", "managed")
@@ -35,6 +35,11 @@ class Entry:
     gaps: dict[str, str]        # these fail
     passes: dict[str, str] | None       # all else fails; None: no such list
     skips: dict[str, str]       # these are not run
+    optional: bool              # left out where a need is not installed
+
+    def lacks(self) -> list[str]:
+        """The commands that it needs and that are not installed."""
+        return [need for need in self.needs if not shutil.which(need)]
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,12 @@ def _entry(role: str, part, where: str) -> Entry:
                         for why in listed.values()):
             raise LessonError(f"{where}: '{key}' must be a table of cases, "
                               "each with the reason")
+    if not isinstance(part.get("optional", False), bool):
+        raise LessonError(f"{where}: 'optional' must be true or false")
     return Entry(role, command, steps, part.get("needs", []),
                  part.get("port", "zero"), part.get("memory", "own"),
                  part.get("gaps", {}), part.get("passes"),
-                 part.get("skips", {}))
+                 part.get("skips", {}), part.get("optional", False))
 
 
 def _is_words(value) -> bool:
@@ -131,16 +138,26 @@ def build_entry(entry: Entry, folder: Path, root: Path,
 
     Raises BuildError.
     """
-    for need in entry.needs:
-        if not shutil.which(need):
-            raise build.BuildError(f"{need} is needed and not installed")
+    for need in entry.lacks():
+        raise build.BuildError(f"{need} is needed and not installed")
     return "\n".join(build.run(_filled(command, folder, root), folder, limit)
                      for command in entry.build)
 
 
+def left_out(folder: Path) -> list[str]:
+    """The programs of `folder` that can't be judged here, and why."""
+    return [f"{path.parent.name}-{entry.role}: {entry.lacks()[0]} is not "
+            "installed" for path in sorted(folder.glob("*/program.toml"))
+            for entry in load_manifest(path).entries
+            if entry.optional and entry.lacks()]
+
+
 def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
                      cases: dict[str, Case], kind: str) -> list[Target]:
-    """The programs of `folder`/*/program.toml with what is expected."""
+    """The programs of `folder`/*/program.toml with what is expected.
+
+    Without those that are `left_out`.
+    """
     targets = []
     for path in sorted(folder.glob("*/program.toml")):
         manifest = load_manifest(path)
@@ -149,6 +166,8 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
             shutil.rmtree(copy)
         shutil.copytree(path.parent, copy)
         for entry in manifest.entries:
+            if entry.optional and entry.lacks():
+                continue
             build_entry(entry, copy, root)
             for lesson in selection.lessons(lessons,
                                             " ".join(manifest.lessons)):

@@ -185,6 +185,8 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                      f"{mine['gap']:3} fail as told"
                      + (f" {mine['fail'] + mine['error']:3} otherwise"
                         if mine["fail"] + mine["error"] else ""))
+    for told in manifest.left_out(root / "tests" / kind):
+        console.line(f"  not tried: {told}")
     _tell(console, problems + broken)
     console.line(f"{kind} programs: {len(targets)}, "
                  f"{count(len(records), 'case run')}, "
