@@ -107,7 +107,7 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
 
 # ---------------------------------------------------------------- commands
 .PHONY: help setup build build-tests check test unit harness prove golden \
-        variants \
+        matrix variants \
         explain diff soak requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
@@ -206,6 +206,9 @@ prove: ## Mutants, null and foreign programs: does each case bite?
 golden: ## Write tests/golden/messages.txt anew: read what has changed
 	@$(SOCKSTEP) prove --only mutants --golden
 	@git --no-pager diff --stat tests/golden 2>/dev/null || :
+
+matrix: build ## Every mutant against every case, into docs/mutants.md: CASE=
+	@$(SOCKSTEP) matrix $(call option,case,CASE) $(call option,jobs,JOBS)
 
 # The compilers and the variants that the last steps are checked with; what is
 # not installed is left out, and said.

@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import catalogue, check, confine, difference, explain, procfs, prove, \
-    selection, soak, variants
+from . import catalogue, check, confine, difference, explain, matrix, procfs, \
+    prove, selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -37,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
     one.add_argument("--golden", action="store_true")
+    one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one = commands.add_parser("matrix", help="each mutant by each case")
+    one.add_argument("--case")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
     one = commands.add_parser("soak", help="check again and again")
@@ -93,6 +97,8 @@ def main() -> int:
             return check.main(ROOT, arguments)
         if arguments.command == "prove":
             return prove.main(ROOT, arguments)
+        if arguments.command == "matrix":
+            return matrix.main(ROOT, arguments)
         if arguments.command == "soak":
             return soak.main(ROOT, arguments)
         if arguments.command == "explain":
