@@ -15,9 +15,9 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
 ##   SWEEP=yes        besides, let each call of a scenario go wrong in each way
-##   VARIANT=address  build the steps in another way: with AddressSanitizer and
-##                    UndefinedBehaviorSanitizer, with ThreadSanitizer (thread),
-##                    or against another C library (musl)
+##   VARIANT=address  build the programs in another way: with AddressSanitizer
+##                    and UndefinedBehaviorSanitizer, with ThreadSanitizer
+##                    (thread), or against another C library (musl)
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff

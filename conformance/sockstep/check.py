@@ -32,10 +32,9 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="submission.",
                                      dir=root / "build") as scratch:
         if arguments.submission:
-            if arguments.step or arguments.variant:
-                raise selection.NoMatch("STEP= and VARIANT= are for the "
-                                        "steps of the kit; a submission has "
-                                        "none")
+            if arguments.step:
+                raise selection.NoMatch("STEP= is for the steps of the kit; "
+                                        "a submission has none")
             targets = submission.targets(
                 root, Path(arguments.submission), all_lessons,
                 chosen if arguments.lesson else [], roles, Path(scratch))
@@ -43,12 +42,13 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
             targets = _able(targets)
-            if arguments.variant:
-                targets = _variants(targets, root, arguments)
+        if arguments.variant:
+            targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes",
                         arguments.sweep == "yes")
+        variants.sanitize(plan, cases, root, arguments.jobs)
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
         return judge(plan, cases, all_lessons, root, arguments)
@@ -68,16 +68,19 @@ def _able(targets: list[Target]) -> list[Target]:
 
 def _variants(targets: list[Target], root: Path,
               arguments: argparse.Namespace) -> list[Target]:
-    """The steps built in that way, as far as they can be."""
+    """The programs built in that way, as far as they can be."""
     kind = arguments.variant
     able = [target for target in targets
-            if variants.can_be(target, kind, root)]
+            if target.build_error or variants.can_be(target, kind)]
     if left := [target.key for target in targets if target not in able]:
         print(f"sockstep: not with {kind}, since they need libraries beyond "
-              f"libc: {', '.join(left)}", file=sys.stderr)
+              f"libc, or are not built by the kit: {', '.join(left)}",
+              file=sys.stderr)
+    variants.library(kind, root)
     return build.in_parallel(
-        [lambda target=target: variants.made(target, kind, root)
-         for target in able], arguments.jobs or 1)
+        [lambda target=target: target if target.build_error else
+         variants.made(target, kind, root) for target in able],
+        arguments.jobs or 1)
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,

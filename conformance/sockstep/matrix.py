@@ -34,11 +34,13 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         for target in prove.mutant_targets(root, chosen, lessons,
                                            arguments.jobs)]
     records, broken = prove.execute(
-        prove.plan_of(root, targets, lessons, list(cases)), cases,
-        arguments.jobs, console)
+        prove.plan_of(root, targets, lessons, list(cases), cases,
+                      arguments.jobs), cases, arguments.jobs, console)
+    lacking = prove.lacking_of(root, chosen, lessons)
     red: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        if record["verdict"] == "fail":
+        if record["verdict"] == "fail" and \
+                record["case"] not in lacking[record["program"]]:
             red[record["program"]].add(record["case"])
     text = table(chosen, red)
     if arguments.case is None and not broken:

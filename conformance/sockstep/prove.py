@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, golden, manifest, run, selection
-from .case import load_cases
+from . import build, golden, manifest, run, selection, variants
+from .case import Case, load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons
 from .mutants import Mutant, load_mutants
@@ -43,16 +43,19 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
 
 
 def plan_of(root: Path, targets: list[Target], lessons: list[Lesson],
-          slugs: list[str]) -> run.Plan:
-    return run.Plan(targets, slugs, {lesson.name: lesson.contract
+            slugs: list[str], cases: dict[str, Case], jobs: int) -> run.Plan:
+    """The run of these cases over these programs, ready to be executed."""
+    plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                      for lesson in lessons}, tools(root),
                     # A null program need not fail under Valgrind as well.
                     leaks=any(target.kind != "null" for target in targets),
                     sweep=all(target.kind == "mutant" for target in targets))
+    variants.sanitize(plan, cases, root, jobs)
+    return plan
 
 
 def execute(plan: run.Plan, cases: dict, jobs: int,
-             console: Console) -> tuple[list[dict], list[str]]:
+            console: Console) -> tuple[list[dict], list[str]]:
     """Run a plan with progress; the records, and what broke the harness."""
     total = sum(plan.runs(cases[slug], target) for target in plan.targets
                 for slug in plan.slugs)
@@ -99,15 +102,15 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  for slug in slugs if slug not in bitten]
     chosen = [mutant for mutant in every if mutant.case in slugs]
     targets = mutant_targets(root, chosen, lessons, jobs)
-    records, broken = execute(plan_of(root, targets, lessons, slugs), cases,
-                              jobs, console)
+    records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
+                                      jobs), cases, jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
     problems += _golden(root, every, by_name, records, arguments.golden)
     green = [record["program"] for record in records
              if record["verdict"] in ("pass", "fail")]
     others, more_broken = _caught_by_others(
         root, [target for target in targets if target.program in green],
-        lessons, cases, jobs, console)
+        lacking_of(root, chosen, lessons), lessons, cases, jobs, console)
     tally: Counter = Counter()
     for record in records:
         mutant = by_name[record["program"]]
@@ -155,19 +158,32 @@ def _missed(mutant: Mutant, record: dict, others: list[str]) -> str:
 
 
 def _caught_by_others(root: Path, targets: list[Target],
-                      lessons: list[Lesson], cases: dict, jobs: int,
-                      console: Console) -> tuple[dict[str, list[str]],
-                                                 list[str]]:
+                      lacking: dict[str, set[str]], lessons: list[Lesson],
+                      cases: dict, jobs: int, console: Console
+                      ) -> tuple[dict[str, list[str]], list[str]]:
     """For mutants that their own case lets pass: the cases that are red."""
     records, broken = execute(
         plan_of(root, [dataclasses.replace(target, cases=None, gaps=[])
-                       for target in targets], lessons, list(cases)),
-        cases, jobs, console)
+                       for target in targets], lessons, list(cases), cases,
+                jobs), cases, jobs, console)
     found: dict[str, list[str]] = {}
     for record in records:
-        if record["verdict"] == "fail":
+        if record["verdict"] == "fail" and \
+                record["case"] not in lacking[record["program"]]:
             found.setdefault(record["program"], []).append(record["case"])
     return found, broken
+
+
+def lacking_of(root: Path, mutants: list[Mutant], lessons: list[Lesson]
+               ) -> dict[str, set[str]]:
+    """The cases that each mutant's base fails already, as it is."""
+    steps = {step.source.relative_to(root): step.gaps for lesson in lessons
+             for each in lesson.steps.values() for step in each}
+    return {mutant.name: set(steps.get(mutant.base, ())) if not
+            mutant.is_foreign else {
+                key.rpartition(":")[2] for key in manifest.load_entry(
+                    root / mutant.base.parent, mutant.role).gaps}
+            for mutant in mutants}
 
 
 def _golden(root: Path, every: list[Mutant], by_name: dict[str, Mutant],
@@ -225,6 +241,8 @@ def _mutant_target(root: Path, mutant: Mutant, lesson: Lesson) -> Target:
                     [str(folder / mutant.role)], lesson.contract,
                     gaps=[mutant.case], cases=[mutant.case], kind="mutant",
                     source=str(folder))
+    if not entry:
+        target.sources = [str(folder / f"{mutant.role}.c")]
     if entry:
         target.command = manifest.command_of(entry, folder, root)
         target.port_mode, target.memory = entry.port, entry.memory
