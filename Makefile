@@ -14,7 +14,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
-##   SWEEP=yes        besides, let each call of a scenario go wrong in each way
+##   SWEEP=yes        besides, let each call of a scenario go wrong in each way;
+##                    SWEEP=accept@1=EMFILE plays that fault alone
 ##   VARIANT=address  build the programs in another way: with AddressSanitizer
 ##                    and UndefinedBehaviorSanitizer, with ThreadSanitizer
 ##                    (thread), or against another C library (musl)

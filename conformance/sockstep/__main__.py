@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+def _sweep(text: str) -> str:
+    """yes, no, or the one plan that is to be played again."""
+    if text not in ("yes", "no") and not re.fullmatch(r"\w+@\d+=\S+", text):
+        raise argparse.ArgumentTypeError(
+            f"SWEEP= is yes, no or a plan such as accept@1=EMFILE, not {text}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sockstep")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -30,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
-    one.add_argument("--sweep", choices=("yes", "no"), default="no")
+    one.add_argument("--sweep", type=_sweep, default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")

@@ -47,7 +47,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes",
-                        arguments.sweep == "yes")
+                        arguments.sweep)
         variants.sanitize(plan, cases, root, arguments.jobs)
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
@@ -158,7 +158,7 @@ def _score(judged: list[dict], plan: run.Plan, cases: dict,
     of = sum(entry.points for entry, target in asked
              if plan.applies(entry, target) and
              (plan.leaks or not entry.leaks) and
-             (plan.sweep or not entry.sweep))
+             (plan.sweep != "no" or not entry.sweep))
     got = sum(record["points"] for record in judged
               if record["verdict"] == "pass")
     return {"points": got, "of": of}
@@ -170,9 +170,10 @@ def _command(arguments: argparse.Namespace) -> str:
         value = getattr(arguments, name, None)
         if value:
             words.append(f"{name.upper()}={shlex.quote(value)}")
-    for name, value in (("leaks", "no"), ("sweep", "yes")):
-        if getattr(arguments, name, None) == value:
-            words.append(f"{name.upper()}={value}")
+    if getattr(arguments, "leaks", None) == "no":
+        words.append("LEAKS=no")
+    if getattr(arguments, "sweep", "no") != "no":
+        words.append(f"SWEEP={shlex.quote(arguments.sweep)}")
     if getattr(arguments, "variant", None):
         words.append(f"VARIANT={arguments.variant}")
     return " ".join(words)

@@ -124,6 +124,8 @@ def stage(request: pytest.FixtureRequest, target: Target):
     made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
                  under_valgrind=entry.valgrind and not target.variant,
                  task_limit=worker.task_limit)
+    if config.sockstep_plan.sweep not in ("yes", "no"):
+        made.only_plan = config.sockstep_plan.sweep
     request.node.stash[_stage_key] = made
     yield made
 

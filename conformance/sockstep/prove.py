@@ -49,7 +49,8 @@ def plan_of(root: Path, targets: list[Target], lessons: list[Lesson],
                                      for lesson in lessons}, tools(root),
                     # A null program need not fail under Valgrind as well.
                     leaks=any(target.kind != "null" for target in targets),
-                    sweep=all(target.kind == "mutant" for target in targets))
+                    sweep="yes" if all(target.kind == "mutant"
+                                       for target in targets) else "no")
     variants.sanitize(plan, cases, root, jobs)
     return plan
 
