@@ -14,10 +14,11 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
 ##   LEAKS=no         leave out the runs under Valgrind
-##   SWEEP=yes        besides, let each call of a scenario go wrong in each way
-##   VARIANT=address  build the steps in another way: with AddressSanitizer and
-##                    UndefinedBehaviorSanitizer, with ThreadSanitizer (thread),
-##                    or against another C library (musl)
+##   SWEEP=yes        besides, let each call of a scenario go wrong in each way;
+##                    SWEEP=accept@1=EMFILE plays that fault alone
+##   VARIANT=address  build the programs in another way: with AddressSanitizer
+##                    and UndefinedBehaviorSanitizer, with ThreadSanitizer
+##                    (thread), or against another C library (musl)
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
 ##   A=1 B=2          the two steps of diff
@@ -107,7 +108,7 @@ PYTEST = $(PYTHON_RUN) -m pytest -p no:cacheprovider -c /dev/null \
 
 # ---------------------------------------------------------------- commands
 .PHONY: help setup build build-tests check test unit harness prove golden \
-        variants \
+        matrix variants \
         explain diff soak requirements format format-check analyze clean FORCE
 
 # In parallel runs too, each of these does its parts one after the other: the
@@ -206,6 +207,9 @@ prove: ## Mutants, null and foreign programs: does each case bite?
 golden: ## Write tests/golden/messages.txt anew: read what has changed
 	@$(SOCKSTEP) prove --only mutants --golden
 	@git --no-pager diff --stat tests/golden 2>/dev/null || :
+
+matrix: build ## Every mutant against every case, into docs/mutants.md: CASE=
+	@$(SOCKSTEP) matrix $(call option,case,CASE) $(call option,jobs,JOBS)
 
 # The compilers and the variants that the last steps are checked with; what is
 # not installed is left out, and said.

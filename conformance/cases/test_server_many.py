@@ -560,7 +560,8 @@ def test_creation_failed(launch_server):
                program=program)
 
 
-@case("race/threads", role="server", group=GROUP, clients=MANY, level=SHOULD,
+@case("race/threads", role="server", group=GROUP, clients=MANY,
+      services=("echo", "file", "broadcast"), level=SHOULD,
       defects=(69, 70), valgrind=True,
       source="C11 5.1.2.4 p25: a data race is undefined behaviour; "
              "pthread_mutex_lock(3); Valgrind manual, 7. Helgrind",
@@ -578,12 +579,17 @@ def test_race(launch_server):
     atomics put in order; that is why this is no MUST.
     """
     server = launch_server(under_valgrind=False)
+    server.service.gather(server)
+    server.exchange()               # else there is nothing to find
     if not has_threads(server):
         return
     server = launch_server(under_valgrind=True, watch_threads=True)
+    server.service.gather(server)
     peers = [server.exchange(seed) for seed in range(4)]
-    for peer in peers[:2]:
-        server.exchange(5, peer)
+    if server.target.contract.messages == "many":
+        for number, peer in enumerate(peers):       # all at the same time
+            peer.send(server.service.request(40, number))
+        server.exchange(5)
     peers[0].close()
     peers[1].reset()
     server.quiet()
@@ -591,11 +597,13 @@ def test_race(launch_server):
 
 
 def has_threads(server):
-    """Whether it has more than one thread with two clients connected.
+    """Whether it has more than one thread with two clients half-way.
 
     The kernel's own, which work for io_uring(7), do not count.
     """
-    peers = [server.exchange(1), server.exchange(2)]
+    peers = [server.connect(), server.connect()]
+    for peer in peers:
+        peer.send(server.service.partial)
     server.quiet()
     names = [procfs.thread_name(pid, tid) for pid in server.program.tree()
              for tid in procfs.threads(pid) if tid != pid]

@@ -17,6 +17,8 @@ SWEEP = dict(
            "\"program: what: why\" and end with status 1."],
     by_hand="""
     # with the plan that the failure names, such as recv@2=ECONNRESET:
+    make check SWEEP=PLAN CASE='sweep/*' ...
+    # or
     LD_PRELOAD=build/src/fault_preload.so SOCKSTEP_FAULTS='PLAN' \\
         SOCKSTEP_CALLS=/dev/stderr PROGRAM -P PORT""")
 
@@ -29,9 +31,10 @@ def judge(stage, found):
     first = found.findings[0]
     raise Failure(first.kind, f"under the plan {first.plan}: {first.message}"
                   f" ({count(len(found.findings), 'finding')} in "
-                  f"{found.runs} runs)",
+                  f"{count(found.runs, 'run')}; SWEEP={first.plan} plays "
+                  "this one again)",
                   "\n".join(f"{each.plan}: {each.message}"
-                            for each in found.findings))
+                            for each in found.findings[1:]))
 
 
 @case("sweep/server", role="server", services=EVERY_SERVICE,

@@ -27,6 +27,8 @@ One job a module:
 `variants`              steps built with sanitizers, and against musl
 `confine`               limits that keep a program from harming the machine
 `results`               the one result model, written as it grows
+`mutants`, `manifest`   sound programs broken on purpose; program.toml
+`prove`, `matrix`       mutants, null and foreign programs judged by cases
 `golden`                what learners are told, kept and compared
 `catalogue`             the classic faults, and the cases that find them
 `console`               what a terminal shows

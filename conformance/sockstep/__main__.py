@@ -4,12 +4,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
-from . import catalogue, check, confine, difference, explain, procfs, prove, \
-    selection, soak, variants
+from . import catalogue, check, confine, difference, explain, matrix, procfs, \
+    prove, selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -18,6 +19,14 @@ from .selection import NoMatch
 
 ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+def _sweep(text: str) -> str:
+    """yes, no, or the one plan that is to be played again."""
+    if text not in ("yes", "no") and not re.fullmatch(r"\w+@\d+=\S+", text):
+        raise argparse.ArgumentTypeError(
+            f"SWEEP= is yes, no or a plan such as accept@1=EMFILE, not {text}")
+    return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,13 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
-    one.add_argument("--sweep", choices=("yes", "no"), default="no")
+    one.add_argument("--sweep", type=_sweep, default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
 
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
     one.add_argument("--golden", action="store_true")
+    one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
+
+    one = commands.add_parser("matrix", help="each mutant by each case")
+    one.add_argument("--case")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 
     one = commands.add_parser("soak", help="check again and again")
@@ -93,6 +106,8 @@ def main() -> int:
             return check.main(ROOT, arguments)
         if arguments.command == "prove":
             return prove.main(ROOT, arguments)
+        if arguments.command == "matrix":
+            return matrix.main(ROOT, arguments)
         if arguments.command == "soak":
             return soak.main(ROOT, arguments)
         if arguments.command == "explain":

@@ -65,6 +65,7 @@ class Case:
     starves: bool               # lets malloc() fail: no sanitizer bears that
     valgrind: bool              # the program is run under Valgrind
     leaks: bool                 # left out by LEAKS=no
+    sanitized: bool             # the program is built with ASan and UBSan
     sweep: bool                 # run with SWEEP=yes only
     options: bool               # needs the options of the program contract
 
@@ -92,6 +93,8 @@ def applies(case: Case, target: Target, lesson_contract: Contract) -> bool:
         (target.has_options or not case.options) and \
         (target.contract.calls == "libc" or not case.plans) and \
         (target.variant not in SANITIZERS or not case.starves) and \
+        (not case.sanitized or bool(target.sources and not target.variant)) \
+        and \
         (target.memory == "own" or not (case.valgrind or case.starves))
 
 
@@ -103,7 +106,7 @@ def case(slug: str, *, role: str, group: str, source: str,
          messages: tuple[str, ...] = ("one", "many"),
          clients: tuple[str, ...] = ("one", "in-turn", "many"),
          plans: bool = False, starves: bool = False, valgrind: bool = False,
-         leaks: bool = False, sweep: bool = False,
+         leaks: bool = False, sanitized: bool = False, sweep: bool = False,
          options: bool = False) -> Callable:
     """Make a case of a test function; see `Case` for the parameters."""
     if not _SLUG.fullmatch(slug):
@@ -127,7 +130,8 @@ def case(slug: str, *, role: str, group: str, source: str,
             by_hand=inspect.cleandoc(by_hand), defects=tuple(defects),
             services=services, transports=transports, messages=messages,
             clients=clients, plans=plans, starves=starves, valgrind=valgrind,
-            leaks=leaks or valgrind, sweep=sweep, options=options)
+            leaks=leaks or valgrind or sanitized, sanitized=sanitized,
+            sweep=sweep, options=options)
         return function
 
     return decorate

@@ -32,10 +32,9 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="submission.",
                                      dir=root / "build") as scratch:
         if arguments.submission:
-            if arguments.step or arguments.variant:
-                raise selection.NoMatch("STEP= and VARIANT= are for the "
-                                        "steps of the kit; a submission has "
-                                        "none")
+            if arguments.step:
+                raise selection.NoMatch("STEP= is for the steps of the kit; "
+                                        "a submission has none")
             targets = submission.targets(
                 root, Path(arguments.submission), all_lessons,
                 chosen if arguments.lesson else [], roles, Path(scratch))
@@ -43,12 +42,13 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
             targets = _able(targets)
-            if arguments.variant:
-                targets = _variants(targets, root, arguments)
+        if arguments.variant:
+            targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes",
-                        arguments.sweep == "yes")
+                        arguments.sweep)
+        variants.sanitize(plan, cases, root, arguments.jobs)
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
         return judge(plan, cases, all_lessons, root, arguments)
@@ -68,16 +68,19 @@ def _able(targets: list[Target]) -> list[Target]:
 
 def _variants(targets: list[Target], root: Path,
               arguments: argparse.Namespace) -> list[Target]:
-    """The steps built in that way, as far as they can be."""
+    """The programs built in that way, as far as they can be."""
     kind = arguments.variant
     able = [target for target in targets
-            if variants.can_be(target, kind, root)]
+            if target.build_error or variants.can_be(target, kind)]
     if left := [target.key for target in targets if target not in able]:
         print(f"sockstep: not with {kind}, since they need libraries beyond "
-              f"libc: {', '.join(left)}", file=sys.stderr)
+              f"libc, or are not built by the kit: {', '.join(left)}",
+              file=sys.stderr)
+    variants.library(kind, root)
     return build.in_parallel(
-        [lambda target=target: variants.made(target, kind, root)
-         for target in able], arguments.jobs or 1)
+        [lambda target=target: target if target.build_error else
+         variants.made(target, kind, root) for target in able],
+        arguments.jobs or 1)
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
@@ -155,7 +158,7 @@ def _score(judged: list[dict], plan: run.Plan, cases: dict,
     of = sum(entry.points for entry, target in asked
              if plan.applies(entry, target) and
              (plan.leaks or not entry.leaks) and
-             (plan.sweep or not entry.sweep))
+             (plan.sweep != "no" or not entry.sweep))
     got = sum(record["points"] for record in judged
               if record["verdict"] == "pass")
     return {"points": got, "of": of}
@@ -167,9 +170,10 @@ def _command(arguments: argparse.Namespace) -> str:
         value = getattr(arguments, name, None)
         if value:
             words.append(f"{name.upper()}={shlex.quote(value)}")
-    for name, value in (("leaks", "no"), ("sweep", "yes")):
-        if getattr(arguments, name, None) == value:
-            words.append(f"{name.upper()}={value}")
+    if getattr(arguments, "leaks", None) == "no":
+        words.append("LEAKS=no")
+    if getattr(arguments, "sweep", "no") != "no":
+        words.append(f"SWEEP={shlex.quote(arguments.sweep)}")
     if getattr(arguments, "variant", None):
         words.append(f"VARIANT={arguments.variant}")
     return " ".join(words)

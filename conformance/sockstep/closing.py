@@ -42,10 +42,11 @@ def ask(stage: "Stage") -> None:
     for program in stage.programs:
         if program.under_valgrind:
             _ask_valgrind(stage, program)
-        if stage.target.variant:
-            _ask_sanitizer(stage, program)
         if program.plan:
             _ask_faults(program)
+    if stage.target.variant:
+        for failure in sanitizers_say(stage):
+            raise failure
 
 
 def _let_rest(stage: "Stage") -> None:
@@ -141,14 +142,20 @@ def _ask_valgrind(stage: "Stage", program: Program) -> None:
                   f"Valgrind: {first}", stage.findings[0])
 
 
-def _ask_sanitizer(stage: "Stage", program: Program) -> None:
-    found = variants.findings(program.directory,
-                              program.stderr.decode(errors="replace"))
-    if found:
-        line, report = found[0]
-        stage.findings += [text for _line, text in found]
-        raise Failure("leak" if "LeakSanitizer" in report else "memory",
-                      f"{line}", report)
+def sanitizers_say(stage: "Stage") -> list[Failure]:
+    """What the sanitizers of a variant found in the programs so far.
+
+    Files of the program's own are named without their folder, which is that
+    of a copy.
+    """
+    own = f"{stage.target.source}/"
+    found = [(line.replace(own, ""), report.replace(own, ""))
+             for program in stage.programs for line, report
+             in variants.findings(program.directory, program.stderr.decode(
+                 errors="replace"))]
+    stage.findings += [report for _line, report in found]
+    return [Failure("leak" if "LeakSanitizer" in report else "memory", line,
+                    report) for line, report in found[:1]]
 
 
 def _ask_faults(program: Program) -> None:

@@ -71,7 +71,10 @@ class Console:
     # -- the kit's own steps ---------------------------------------------------
     def ladder(self, records: list[dict], targets: list[Target],
                lessons: list[Lesson]) -> None:
-        """One row a step: its verdicts, and what it turned green."""
+        """One row a step: its verdicts, and what it turned green.
+
+        Steps of which nothing was asked have none.
+        """
         by_program: dict[str, list[dict]] = {}
         for record in records:
             by_program.setdefault(f"{record['lesson']}/{record['program']}",
@@ -79,7 +82,8 @@ class Console:
         wide = max((len(target.program) for target in targets), default=10)
         for lesson in lessons:
             mine = [target for target in targets
-                    if target.lesson == lesson.name]
+                    if target.lesson == lesson.name
+                    and target.key in by_program]
             if not mine:
                 continue
             self.line()

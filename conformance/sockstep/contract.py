@@ -103,6 +103,8 @@ class Target:
     cases: list[str] | None = None      # only these, or all that apply
     kind: str = "step"          # step submission mutant null foreign
     source: str = ""            # the folder of its sources, for Valgrind
+    sources: list[str] = field(default_factory=list)    # if the kit builds it
+    sanitized: list[str] = field(default_factory=list)  # its other command
     port_mode: str = "zero"
     build_error: str = ""
     repeat: str = ""            # the words of `make check` that choose it
@@ -226,5 +228,6 @@ def step_target(step: Step, root: Path) -> Target:
         lesson=step.lesson, role=step.role, program=step.program,
         command=[str(build)], contract=step.contract,
         gaps=sorted(step.gaps), source=str(step.source.parent),
+        sources=[str(step.source)],
         repeat=f"LESSON={step.lesson.split('-')[0]} ROLE={step.role} "
                f"STEP={step.number}")

@@ -74,6 +74,15 @@ def load_manifest(path: Path) -> Manifest:
     return Manifest(path.parent, lessons, about, entries)
 
 
+def load_entry(folder: Path, role: str) -> Entry:
+    """What program.toml in `folder` says of a role; LessonError if nothing."""
+    path = folder / "program.toml"
+    for entry in load_manifest(path).entries:
+        if entry.role == role:
+            return entry
+    raise LessonError(f"{path}: it has no [{role}]")
+
+
 def _entry(role: str, part, where: str) -> Entry:
     if not isinstance(part, dict):
         raise LessonError(f"{where} must be a table")

@@ -1,12 +1,14 @@
-"""Mutants: reference steps broken on purpose, to prove that cases bite.
+"""Mutants: sound programs broken on purpose, to prove that cases bite.
 
-A mutant is an exact, checked change of a reference step: the text to be
-replaced must occur exactly once, the result must differ from its base and it
-must compile.  It is judged by the case that it names, which must fail for the
-reason that it names.
+A mutant is an exact, checked change of its base, which is a reference step or
+a sound program of another author (tests/foreign): the text to be replaced must
+occur exactly once, the result must differ from its base and it must compile.
+It is judged by the case that it names, which must fail for the reason that it
+names.
 """
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,12 @@ class MutantError(ValueError):
     """A mutant does not apply any more, or is not well formed."""
 
 
+#: Where the programs of other authors are, each in a folder of its own.
+FOREIGN = Path("tests/foreign")
+_INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
+_KEYS = {"name", "case", "base", "fault", "kind", "edit"}
+
+
 @dataclass(frozen=True)
 class Mutant:
     name: str                   # "server-stream/recv-once"
@@ -26,17 +34,21 @@ class Mutant:
     fault: str                  # one sentence
     kind: str                   # the failure's kind that is due
     source: str                 # the changed text
-
-    @property
-    def lesson(self) -> str:
-        return self.base.parts[1]
+    lesson: str                 # "03-repeating-echo"
 
     @property
     def role(self) -> str:
-        return self.base.name.split("-")[0]
+        return self.base.stem.split("-")[0]
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether its base is no step: program.toml builds and starts it."""
+        return self.base.is_relative_to(FOREIGN)
 
-_KEYS = {"name", "case", "base", "fault", "kind", "edit"}
+    @property
+    def author(self) -> str:
+        """Whose style it is in: that of the lessons, or of a foreign one."""
+        return self.base.parent.name if self.is_foreign else "lessons"
 
 
 def load_mutants(root: Path) -> list[Mutant]:
@@ -62,15 +74,17 @@ def load_mutants(root: Path) -> list[Mutant]:
 
 def _load(root: Path, group: str, entry: dict) -> Mutant:
     name = f"{group}/{entry.get('name', '?')}"
-    if set(entry) != _KEYS:
-        raise MutantError(f"{name}: it must have {', '.join(sorted(_KEYS))} "
+    base = Path(entry.get("base", ""))
+    # A foreign program may play its role in several lessons.
+    due = _KEYS | ({"lesson"} if base.is_relative_to(FOREIGN) else set())
+    if set(entry) != due:
+        raise MutantError(f"{name}: it must have {', '.join(sorted(due))} "
                           f"and has {', '.join(sorted(entry))}")
     if entry["kind"] not in KINDS:
         raise MutantError(f"{name}: no kind of failure is called "
                           f"{entry['kind']}")
-    base = Path(entry["base"])
     try:
-        original = (root / base).read_text()
+        original = _text(root, base)
     except OSError as error:
         raise MutantError(f"{name}: {error}") from error
     source = original
@@ -88,4 +102,32 @@ def _load(root: Path, group: str, entry: dict) -> Mutant:
     if source == original:
         raise MutantError(f"{name}: it does not differ from {base}")
     return Mutant(name, entry["case"], base, entry["fault"], entry["kind"],
-                  source)
+                  source, _lesson(root, name, entry.get("lesson"), base))
+
+
+def _text(root: Path, base: Path) -> str:
+    """The text of a base; of a foreign one with the headers of its kind.
+
+    Much of what can go wrong stands in these.
+    """
+    text = (root / base).read_text()
+    if not base.is_relative_to(FOREIGN):
+        return text
+
+    def put_in(include: re.Match) -> str:
+        header = root / FOREIGN / include[1]
+        return header.read_text() if header.is_file() else include[0]
+
+    return _INCLUDE.sub(put_in, text)
+
+
+def _lesson(root: Path, name: str, number: str | None, base: Path) -> str:
+    """The name of the lesson whose contract the mutant breaks."""
+    if number is None:
+        return base.parts[1]
+    found = [path.parent.name for path
+             in (root / "lessons").glob("*/lesson.toml")
+             if number == path.parent.name.split("-")[0]]
+    if len(found) != 1:
+        raise MutantError(f"{name}: no lesson has the number {number}")
+    return found[0]

@@ -8,6 +8,7 @@ its teardown, so that it crosses to the controller as it is.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import resource
 import shutil
@@ -19,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from . import confine, run
+from . import closing, confine, run
 from .contract import Target
+from .failure import Failure
 from .roles import Client, Resolver, Server
 from .stage import Stage
 
@@ -116,17 +118,22 @@ def stage(request: pytest.FixtureRequest, target: Target):
     config = request.config
     entry = request.function.case
     worker: _Worker = config.sockstep_worker
+    if entry.sanitized:
+        target = dataclasses.replace(target, command=target.sanitized,
+                                     variant="address")
     made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
                  under_valgrind=entry.valgrind and not target.variant,
                  task_limit=worker.task_limit)
+    if config.sockstep_plan.sweep not in ("yes", "no"):
+        made.only_plan = config.sockstep_plan.sweep
     request.node.stash[_stage_key] = made
     yield made
 
 
 @pytest.fixture
-def launch_server(stage: Stage, target: Target):
+def launch_server(stage: Stage):
     """Start the server with options of `Server.launch`."""
-    return lambda **options: Server.launch(stage, target, **options)
+    return lambda **options: Server.launch(stage, stage.target, **options)
 
 
 @pytest.fixture
@@ -136,9 +143,9 @@ def server(launch_server) -> Server:
 
 
 @pytest.fixture
-def launch_client(stage: Stage, target: Target):
+def launch_client(stage: Stage):
     """Start the client with options of `Client.launch`."""
-    return lambda **options: Client.launch(stage, target, **options)
+    return lambda **options: Client.launch(stage, stage.target, **options)
 
 
 @pytest.fixture
@@ -165,6 +172,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     stage = item.stash.get(_stage_key, None)
     if call.when == "call" and not gathered and stage:
         _try(stage.closing_questions, gathered)
+    if call.when == "call" and stage and stage.target.variant and \
+            isinstance(call.excinfo and call.excinfo.value, Failure):
+        # A sanitizer ends the program, which is what the case has met.
+        gathered[:0] = closing.sanitizers_say(stage)
     if call.when == "setup":
         item.stash[_started] = call.start
     if call.when == "teardown":

@@ -7,13 +7,15 @@ programs must come out as tests/foreign says of each.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, golden, manifest, run, selection
-from .case import load_cases
+from . import build, golden, manifest, run, selection, variants
+from .case import Case, load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons
 from .mutants import Mutant, load_mutants
@@ -40,17 +42,21 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def _plan(root: Path, targets: list[Target], lessons: list[Lesson],
-          slugs: list[str]) -> run.Plan:
-    return run.Plan(targets, slugs, {lesson.name: lesson.contract
+def plan_of(root: Path, targets: list[Target], lessons: list[Lesson],
+            slugs: list[str], cases: dict[str, Case], jobs: int) -> run.Plan:
+    """The run of these cases over these programs, ready to be executed."""
+    plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                      for lesson in lessons}, tools(root),
                     # A null program need not fail under Valgrind as well.
                     leaks=any(target.kind != "null" for target in targets),
-                    sweep=all(target.kind == "mutant" for target in targets))
+                    sweep="yes" if all(target.kind == "mutant"
+                                       for target in targets) else "no")
+    variants.sanitize(plan, cases, root, jobs)
+    return plan
 
 
-def _execute(plan: run.Plan, cases: dict, jobs: int,
-             console: Console) -> tuple[list[dict], list[str]]:
+def execute(plan: run.Plan, cases: dict, jobs: int,
+            console: Console) -> tuple[list[dict], list[str]]:
     """Run a plan with progress; the records, and what broke the harness."""
     total = sum(plan.runs(cases[slug], target) for target in plan.targets
                 for slug in plan.slugs)
@@ -74,6 +80,16 @@ def _execute(plan: run.Plan, cases: dict, jobs: int,
 
 
 # -- mutants -------------------------------------------------------------------
+def mutant_targets(root: Path, mutants: list[Mutant], lessons: list[Lesson],
+                   jobs: int) -> list[Target]:
+    """All of them, built; each is to be judged by the case that it names."""
+    contracts = {lesson.name: lesson for lesson in lessons}
+    return build.in_parallel(
+        [lambda mutant=mutant: _mutant_target(root, mutant,
+                                              contracts[mutant.lesson])
+         for mutant in mutants], jobs)
+
+
 def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                    slugs: list[str], arguments: argparse.Namespace,
                    console: Console) -> bool:
@@ -86,15 +102,95 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     problems += [f"{slug} has no mutant: nothing shows that it bites"
                  for slug in slugs if slug not in bitten]
     chosen = [mutant for mutant in every if mutant.case in slugs]
-    contracts = {lesson.name: lesson for lesson in lessons}
-    targets = build.in_parallel(
-        [lambda mutant=mutant: _mutant_target(root, mutant,
-                                              contracts[mutant.lesson])
-         for mutant in chosen], jobs)
-    records, broken = _execute(_plan(root, targets, lessons, slugs), cases,
-                               jobs, console)
+    targets = mutant_targets(root, chosen, lessons, jobs)
+    records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
+                                      jobs), cases, jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
-    caught = 0
+    problems += _golden(root, every, by_name, records, arguments.golden)
+    green = [record["program"] for record in records
+             if record["verdict"] in ("pass", "fail")]
+    others, more_broken = _caught_by_others(
+        root, [target for target in targets if target.program in green],
+        lacking_of(root, chosen, lessons), lessons, cases, jobs, console)
+    tally: Counter = Counter()
+    for record in records:
+        mutant = by_name[record["program"]]
+        if record["verdict"] == "n/a":
+            console.line(f"  not tried: {mutant.name} ({mutant.fault}): "
+                         f"{record['message']}")
+        elif _is_caught(record, mutant):
+            tally["caught"] += 1
+        else:
+            red = record["verdict"] == "gap" or mutant.name in others
+            tally["otherwise" if red else "missed"] += 1
+            problems.append(_missed(mutant, record,
+                                    others.get(mutant.name, [])))
+    ran = {record["program"] for record in records}
+    problems += [f"{mutant.name}: {mutant.case} is not asked of "
+                 f"{mutant.lesson} {mutant.role}"
+                 for mutant in chosen if mutant.name not in ran]
+    _tell(console, problems + broken + more_broken)
+    console.line(f"mutants: {len(chosen)} built, {tally['caught']} caught by "
+                 "the case and for the reason that they name, "
+                 f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
+                 f"{time.monotonic() - start:.1f} s")
+    console.line(f"         {_spread(chosen, slugs)}")
+    return not problems and not broken and not more_broken
+
+
+def _is_caught(record: dict, mutant: Mutant) -> bool:
+    """Whether its case is red, and for the reason that it names."""
+    return record["verdict"] == "gap" and \
+        record["evidence"]["kind"] == mutant.kind
+
+
+def _missed(mutant: Mutant, record: dict, others: list[str]) -> str:
+    told = f"{mutant.name} ({mutant.fault})"
+    if record["verdict"] == "gap":
+        return f"{told}: {record['case']} is red for another reason: " \
+               f"{record['evidence']['kind']} instead of {mutant.kind}: " \
+               f"{record['message']}"
+    if record["verdict"] == "error":
+        return f"{told}: {record['message']}\n{record['evidence']['detail']}"
+    by = f"only {', '.join(others[:5])} " \
+         f"{'goes' if len(others) == 1 else 'go'} red" if others \
+        else "no case goes red"
+    return f"{told}: {record['case']} stays green, {by}"
+
+
+def _caught_by_others(root: Path, targets: list[Target],
+                      lacking: dict[str, set[str]], lessons: list[Lesson],
+                      cases: dict, jobs: int, console: Console
+                      ) -> tuple[dict[str, list[str]], list[str]]:
+    """For mutants that their own case lets pass: the cases that are red."""
+    records, broken = execute(
+        plan_of(root, [dataclasses.replace(target, cases=None, gaps=[])
+                       for target in targets], lessons, list(cases), cases,
+                jobs), cases, jobs, console)
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record["verdict"] == "fail" and \
+                record["case"] not in lacking[record["program"]]:
+            found.setdefault(record["program"], []).append(record["case"])
+    return found, broken
+
+
+def lacking_of(root: Path, mutants: list[Mutant], lessons: list[Lesson]
+               ) -> dict[str, set[str]]:
+    """The cases that each mutant's base fails already, as it is."""
+    steps = {step.source.relative_to(root): step.gaps for lesson in lessons
+             for each in lesson.steps.values() for step in each}
+    return {mutant.name: set(steps.get(mutant.base, ())) if not
+            mutant.is_foreign else {
+                key.rpartition(":")[2] for key in manifest.load_entry(
+                    root / mutant.base.parent, mutant.role).gaps}
+            for mutant in mutants}
+
+
+def _golden(root: Path, every: list[Mutant], by_name: dict[str, Mutant],
+            records: list[dict], write: bool) -> list[str]:
+    """Compare what is told with what is kept, or keep it anew."""
+    problems = []
     kept = golden.load(root)
     if unknown := set(kept) - {mutant.name for mutant in every}:
         problems.append(f"{golden.path(root).name} names no mutant: "
@@ -103,65 +199,73 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                                             record)
              for record in records if record["program"] in kept
              and record["verdict"] != "n/a"}
-    if arguments.golden:
+    if write:
         golden.write(root, fresh)
-    problems += [f"{name}: what is told has changed (see `make golden`), "
-                 f"from\n{kept[name]}\nto\n{text}"
-                 for name, text in fresh.items()
-                 if text != kept[name] and not arguments.golden]
-    for record in records:
-        mutant = by_name[record["program"]]
-        told = f"{mutant.name} ({mutant.fault})"
-        if record["verdict"] == "gap" and \
-                record["evidence"]["kind"] == mutant.kind:
-            caught += 1
-        elif record["verdict"] == "gap":
-            problems.append(f"{told}: {record['case']} is red for another "
-                            f"reason: {record['evidence']['kind']} instead "
-                            f"of {mutant.kind}: {record['message']}")
-        elif record["verdict"] == "n/a":
-            console.line(f"  not tried: {told}: {record['message']}")
-        elif record["verdict"] == "error":
-            problems.append(f"{told}: {record['message']}\n"
-                            f"{record['evidence']['detail']}")
-        else:
-            problems.append(f"{told}: {record['case']} stays green")
-    ran = {record["program"] for record in records}
-    problems += [f"{mutant.name}: {mutant.case} is not asked of "
-                 f"{mutant.lesson} {mutant.role}"
-                 for mutant in chosen if mutant.name not in ran]
-    _tell(console, problems + broken)
-    console.line(f"mutants: {len(chosen)} built, {caught} caught by the case "
-                 f"that they name, {len(chosen) - caught} not; "
-                 f"{len(slugs)} cases, "
-                 f"{len([slug for slug in slugs if slug in bitten])} with a "
-                 f"mutant; {count(len(fresh), 'message')} as kept; "
-                 f"{time.monotonic() - start:.1f} s")
-    return not problems and not broken
+        return problems
+    return problems + [f"{name}: what is told has changed (see `make golden`)"
+                       f", from\n{kept[name]}\nto\n{text}"
+                       for name, text in fresh.items() if text != kept[name]]
+
+
+def _spread(mutants: list[Mutant], slugs: list[str]) -> str:
+    """Of how many programs and authors the mutants of a case are."""
+    bases: dict[str, set] = {slug: set() for slug in slugs}
+    number: Counter = Counter(mutant.case for mutant in mutants)
+    for mutant in mutants:
+        bases[mutant.case].add(mutant.base)
+    strangers = [mutant for mutant in mutants if mutant.is_foreign]
+    return f"{count(len(slugs), 'case')}: " \
+           f"{sum(number[slug] >= 3 for slug in slugs)} with three mutants " \
+           f"or more, {sum(len(bases[slug]) >= 2 for slug in slugs)} on " \
+           f"two programs or more; {len(strangers)} mutants in another " \
+           f"author's style"
 
 
 def _mutant_target(root: Path, mutant: Mutant, lesson: Lesson) -> Target:
-    """Write and compile a mutant; one that is there already is kept."""
+    """Write and build a mutant; one that is there already is kept."""
     folder = root / "build" / "mutants" / mutant.name
-    source = folder / f"{mutant.role}.c"
-    program = folder / mutant.role
+    parts = [mutant.source, *build.compiler(), *build.CFLAGS]
+    entry = None
+    if mutant.is_foreign:
+        origin = root / mutant.base.parent
+        entry = manifest.load_entry(origin, mutant.role)
+        parts += [path.read_text() for path in sorted(origin.rglob("*"))
+                  if path.is_file()]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     stamp = folder / "stamp"
-    digest = hashlib.sha256("\0".join(
-        [mutant.source, *build.compiler(), *build.CFLAGS]).encode()
-    ).hexdigest()
-    if not program.exists() or not stamp.exists() or \
-            stamp.read_text() != digest:
-        folder.mkdir(parents=True, exist_ok=True)
-        source.write_text(mutant.source)
-        try:
-            build.compile_program([source], program, root, warnings=False)
-        except build.BuildError as error:
-            raise build.BuildError(f"mutant {mutant.name} does not compile:"
-                                   f"\n{error}") from None
+    if not stamp.exists() or stamp.read_text() != digest:
+        if folder.exists():
+            shutil.rmtree(folder)
+        _build_mutant(root, mutant, folder, entry)
         stamp.write_text(digest)
-    return Target(mutant.lesson, mutant.role, mutant.name, [str(program)],
-                  lesson.contract, gaps=[mutant.case], cases=[mutant.case],
-                  kind="mutant", source=str(folder))
+    target = Target(mutant.lesson, mutant.role, mutant.name,
+                    [str(folder / mutant.role)], lesson.contract,
+                    gaps=[mutant.case], cases=[mutant.case], kind="mutant",
+                    source=str(folder))
+    if not entry:
+        target.sources = [str(folder / f"{mutant.role}.c")]
+    if entry:
+        target.command = manifest.command_of(entry, folder, root)
+        target.port_mode, target.memory = entry.port, entry.memory
+    return target
+
+
+def _build_mutant(root: Path, mutant: Mutant, folder: Path,
+                  entry: manifest.Entry | None) -> None:
+    try:
+        if entry:
+            shutil.copytree(root / mutant.base.parent, folder)
+            (folder / mutant.base.name).write_text(mutant.source)
+            manifest.build_entry(entry, folder, root)
+        else:
+            folder.mkdir(parents=True)
+            source = folder / f"{mutant.role}.c"
+            source.write_text(mutant.source)
+            build.compile_program([source], folder / mutant.role, root,
+                                  warnings=False)
+    except build.BuildError as error:
+        raise build.BuildError(f"mutant {mutant.name} can't be built:"
+                               f"\n{error}") from None
 
 
 # -- null and foreign programs -----------------------------------------------------
@@ -171,7 +275,7 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
     start = time.monotonic()
     targets = manifest.expected_targets(root, root / "tests" / kind, lessons,
                                         cases, kind)
-    records, broken = _execute(_plan(root, targets, lessons, slugs), cases,
+    records, broken = execute(plan_of(root, targets, lessons, slugs), cases,
                                jobs, console)
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
                 f"{record['verdict']}: {record['message']}"

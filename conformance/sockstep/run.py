@@ -38,13 +38,13 @@ class Plan:
     lesson_contracts: dict[str, Contract]
     tools: Tools
     leaks: bool = True
-    sweep: bool = False
+    sweep: str = "no"           # or yes, or the one plan that is played
 
     def runs(self, entry: Case, target: Target) -> bool:
         """Whether this case is run on this program."""
         return entry.slug in self._slugs and not target.build_error and \
             (self.leaks or not entry.leaks) and \
-            (self.sweep or not entry.sweep) and \
+            (self.sweep != "no" or not entry.sweep) and \
             (target.cases is None or entry.slug in target.cases) and \
             self.applies(entry, target)
 
@@ -103,9 +103,10 @@ def record_of(entry: Case, target: Target, seconds: float, errors: list,
             elif not isinstance(other, Unsupported):
                 verdict = "error"
                 detail += f"\nafter that: {describe_error(other)}"
+    sweep = " SWEEP=yes" if entry.sweep else ""
     evidence = {"kind": kind, "detail": detail.strip(), "mismatch": wrong,
                 **evidence, "repeat": f"make check {target.repeat} "
-                                      f"CASE={entry.slug}"}
+                                      f"CASE={entry.slug}{sweep}"}
     return {"lesson": target.lesson, "role": target.role,
             "program": target.program, "case": entry.slug,
             "level": entry.level, "verdict": verdict, "points": entry.points,

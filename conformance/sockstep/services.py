@@ -19,6 +19,9 @@ NAME_OK = b"[+] server : filename query ok"
 SIZE_OK = b"[+] server : filesize query ok"
 FILE_OK = b"[+] server : finished transferring file"
 REFUSED = b"[-] server : "
+#: The sizes that buffers have, with their neighbours in one place, and what
+#: fills any buffer to its last byte.
+EDGES = (1, 64, 100, 256, 512, 1000, 1023, 1024, 1025, 2048, 4096, 65_507)
 
 
 class Service:
@@ -48,13 +51,25 @@ class Service:
         """All that is due in an exchange of that seed."""
         return self.reply(self.request(40 + seed % 20, seed))
 
-    def launch_options(self, stage: "Stage") -> dict:
+    def strain(self, peer: "Peer", server: "Server", size: int) -> None:
+        """Send what may be too long for a buffer; judge no answer."""
+        peer.send(self.request(size, size))
+        server.quiet()
+        if server.target.contract.transport != "udp":
+            peer.read()
+            peer.half_close()
+            server.quiet()
+
+    def launch_options(self, stage: "Stage", size: int = 13) -> dict:
         """With what a client is started for `attend`."""
         return {}
 
-    def attend(self, client: "Client") -> None:
-        """Be the server for one whole run of a client; judge nothing."""
-        client.type(b"the only line\n")
+    def attend(self, client: "Client", size: int = 13) -> None:
+        """Be the server for one whole run of a client; judge nothing.
+
+        `size`: of the line that is typed, or of what the server sends.
+        """
+        client.type(pattern(size) + b"\n")
         client.end_input()
         peer = client.accept()
         client.echo(peer)
@@ -79,17 +94,16 @@ class Uppercase(Service):
     def reply(self, request: bytes) -> bytes:
         return capitals(request)
 
-    def attend(self, client: "Client") -> None:
-        client.type(b"the only line\n")
+    def attend(self, client: "Client", size: int = 13) -> None:
+        client.type(pattern(size) + b"\n")
         client.end_input()
         if client.target.contract.transport == "udp":
             self._answer_all(client)
             return
         peer = client.accept()
-        client.read_line(peer, b"the only line")
+        client.read_line(peer, pattern(size))
         peer.send(self.reply(bytes(peer.got)))
         peer.close()
-
 
     def _answer_all(self, client: "Client") -> None:
         """Answer each datagram until the client has ended."""
@@ -117,10 +131,15 @@ class Greeting(Service):
     def converse(self, server: "Server", peer: "Peer", seed: int = 0) -> None:
         peer.expect(GREETING)
 
-    def attend(self, client: "Client") -> None:
+    def strain(self, peer: "Peer", server: "Server", size: int) -> None:
+        """It reads nothing: some leave before it has written all."""
+        peer.reset() if size % 2 else peer.half_close()
+        server.quiet()
+
+    def attend(self, client: "Client", size: int = len(GREETING)) -> None:
         client.end_input()
         peer = client.accept()
-        peer.send(GREETING)
+        peer.send((GREETING + pattern(size))[:size])
         peer.close()
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
@@ -166,10 +185,21 @@ class File(Service):
         self.transfer(peer, self.name(seed),
                       self.request(40 + seed % 20, seed))
 
-    def launch_options(self, stage: "Stage") -> dict:
-        return {"file": stage.make_file("sent.bin", self.request(3000))}
+    def strain(self, peer: "Peer", server: "Server", size: int) -> None:
+        """A name, a size in digits, or data of that length."""
+        for text in (pattern(size).hex().encode()[:size], b"1" * size,
+                     self.request(size)):
+            peer.send(text)
+            server.quiet()
+            peer.read()
+        peer.half_close()
+        server.quiet()
 
-    def attend(self, client: "Client") -> None:
+    def launch_options(self, stage: "Stage", size: int = 3000) -> dict:
+        return {"file": stage.make_file(f"sent-{size}.bin",
+                                        self.request(size))}
+
+    def attend(self, client: "Client", size: int = 3000) -> None:
         peer = client.accept()
         for answer in (NAME_OK, SIZE_OK):
             client.quiet()          # a message has no other end than rest
@@ -207,11 +237,11 @@ class Broadcast(Service):
     def whole(self, seed: int = 0) -> bytes:
         return b""                          # there is nobody else
 
-    def attend(self, client: "Client") -> None:
-        client.type(b"the only line\n")
+    def attend(self, client: "Client", size: int = 13) -> None:
+        client.type(pattern(size) + b"\n")
         client.end_input()
         peer = client.accept()
-        peer.send(b"news\n")
+        peer.send(pattern(size, 1) + b"\n")
         peer.until_end()
         peer.close()
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import run, selection
+from . import run, selection, variants
 from .case import load_cases
 from .console import Console
 from .contract import load_lessons, step_target
@@ -93,6 +93,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
                     selection.cases(cases, arguments.case),
                     {lesson.name: lesson.contract for lesson in lessons},
                     tools(root), arguments.leaks == "yes")
+    variants.sanitize(plan, cases, root, arguments.jobs)
     troubles = selection.words(arguments.under) or list(TROUBLES)
     if unknown := [word for word in troubles if word not in TROUBLES]:
         raise selection.NoMatch(f"UNDER= has no '{unknown[0]}'; there is: "

@@ -61,6 +61,7 @@ class Stage:
         self.sockets: list[socket.socket] = []
         self.findings: list[str] = []       # Valgrind's
         self.sweep: object = None           # what a fault sweep has come to
+        self.only_plan = ""                 # the one that a sweep is to play
         self.flood_limit = 64 << 20
         self._count = 0
         self._names = 0                     # of AF_UNIX sockets, made so far

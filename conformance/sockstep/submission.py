@@ -130,8 +130,9 @@ def _build(root: Path, copy: Path, target: Target,
         return False
     others = [file for file in sorted(copy.glob("*.c"))
               if file.stem not in ROLES]
-    _tell(build.compile_program([copy / f"{role}.c", *others], copy / role,
-                                root, limit=limit))
+    sources = [copy / f"{role}.c", *others]
+    _tell(build.compile_program(sources, copy / role, root, limit=limit))
+    target.sources = [str(source) for source in sources]
     return True
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 from .deadline import hurry
 from .failure import Failure
@@ -19,6 +19,7 @@ from .faults import WATCH
 from .program import Program
 from .roles import Client, Server
 from .stage import Stage
+from .transcript import count
 
 #: What may go wrong with a call of each class: its manual page, ERRORS and
 #: RETURN VALUE.  close(2) and shutdown(2) report after they have acted, and an
@@ -79,8 +80,9 @@ class Sweep:
     findings: list[Finding] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.calls} calls, {self.runs} runs, {self.provoked} " \
-               f"faults provoked, {len(self.findings)} findings"
+        return f"{count(self.calls, 'call')}, {count(self.runs, 'run')}, " \
+               f"{count(self.provoked, 'fault')} provoked, " \
+               f"{count(len(self.findings), 'finding')}"
 
 
 def sweep(stage: Stage, run: Callable[[Stage, str], Program],
@@ -88,18 +90,27 @@ def sweep(stage: Stage, run: Callable[[Stage, str], Program],
     """Sweep over the scenario `run`, each time on a stage of its own.
 
     `run(stage, plan)` plays the scenario and judges it.  `signals`: SIGTERM
-    before each call as well.
+    before each call as well.  Where the stage has one plan to play, only
+    that one is.  The stage's transcript is that of the first finding.
     """
     found = Sweep()
     calls = _counted(stage, run)
     found.calls = sum(calls.values())
-    faults = DATAGRAM_FAULTS if stage.contract.transport == "udp" else FAULTS
+    plans = [stage.only_plan] if stage.only_plan else \
+        _plans(calls, stage.contract.transport, signals)
+    for plan in plans:
+        _once(stage, run, plan, found)
+    return found
+
+
+def _plans(calls: dict[str, int], transport: str, signals: bool
+           ) -> Iterator[str]:
+    faults = DATAGRAM_FAULTS if transport == "udp" else FAULTS
     for cls, number in calls.items():
         actions = faults[cls] + (("kill:SIGTERM",) if signals else ())
         for which in range(1, min(number, MOST_CALLS) + 1):
             for action in actions:
-                _once(stage, run, f"{cls}@{which}={action}", found)
-    return found
+                yield f"{cls}@{which}={action}"
 
 
 def _counted(stage: Stage, run: Callable[[Stage, str], Program]
@@ -131,6 +142,8 @@ def _once(stage: Stage, run: Callable[[Stage, str], Program], plan: str,
         found.provoked += any(call.injected for call in program.calls())
     except Failure as failure:
         found.provoked += 1
+        if not found.findings:
+            stage.transcript = inner.transcript
         found.findings.append(Finding(plan, failure.kind, failure.message))
     finally:
         inner.close()
@@ -156,7 +169,7 @@ def run_server(stage: Stage, plan: str) -> Program:
     program.plan_may_miss = program.may_end = True
     program.ended_by_harness = action.startswith("kill:")
     if not _listens(server):
-        _expect_clean_end(stage, program, may_end, "before it listened")
+        _expect_clean_end(stage, program, may_end, "at once")
         return program
     for seed in range(1 if server.target.contract.ends_alone else 2):
         _exchange(server, seed)

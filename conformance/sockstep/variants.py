@@ -1,4 +1,4 @@
-"""The steps built in other ways: with a sanitizer, or against musl.
+"""Programs built in other ways: with a sanitizer, or against musl.
 
 ``address`` is AddressSanitizer with leaks and UndefinedBehaviorSanitizer,
 ``thread`` is ThreadSanitizer; what they find is a failure.  Their words go to
@@ -8,13 +8,20 @@ musl-gcc(1).
 """
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import build
 from .contract import SANITIZERS, Target
 from .tools import Tools
+
+if TYPE_CHECKING:
+    from .case import Case
+    from .run import Plan
 
 FLAGS = {
     "address": ["-fsanitize=address,undefined",
@@ -30,21 +37,65 @@ _SUMMARY = re.compile(r"^SUMMARY: (\w+): (.*)$", re.MULTILINE)
 _UNDEFINED = re.compile(r"^(.*runtime error: .*)$", re.MULTILINE)
 
 
-def can_be(target: Target, kind: str, root: Path) -> bool:
-    """Whether the step can be built so: musl's world has but libc."""
-    return kind != "musl" or not build.libraries(_source(target, root))
+def can_be(target: Target, kind: str) -> bool:
+    """Whether it can be built so: from its sources, and musl has but libc."""
+    return bool(target.sources) and (kind != "musl" or not any(
+        build.libraries(source) for source in map(Path, target.sources)))
+
+
+def library(kind: str, root: Path) -> Path:
+    """The kit's C library, built so; to be made before the programs."""
+    archive = _folder(kind, root) / "libsockstep.a"
+    sources = sorted((root / "src").glob("ss_*.c"))
+    objects = [archive.with_name(f"{source.stem}.o") for source in sources]
+    for source, output in zip(sources, objects):
+        _build(output, [source], ["-c"], kind, root)
+    build.run(["ar", "rcs", archive.name, *(path.name for path in objects)],
+              archive.parent)
+    return archive
 
 
 def made(target: Target, kind: str, root: Path) -> Target:
-    """The same step, built so; kept until a source changes."""
-    source = _source(target, root)
-    library = sorted((root / "src").glob("ss_*.c"))
-    program = _folder(kind, root) / target.lesson / target.program
-    _build(program, [source, *library], build.libraries(source), kind, root)
-    target.command = [str(program)]
-    target.variant = kind
-    target.repeat += f" VARIANT={kind}"
-    return target
+    """The same program, built so; kept until a source changes.
+
+    `library` has made the kit's library before.
+    """
+    sources = [Path(source) for source in target.sources]
+    program = sources[0].with_suffix(f".{kind}")
+    if sources[0].is_relative_to(root / "lessons"):
+        program = _folder(kind, root) / target.lesson / target.program
+    _build(program, sources,
+           [str(_folder(kind, root) / "libsockstep.a"),
+            *(word for source in sources for word in build.libraries(source))],
+           kind, root)
+    return dataclasses.replace(target, command=[str(program)], variant=kind,
+                               repeat=f"{target.repeat} VARIANT={kind}")
+
+
+def sanitize(plan: "Plan", cases: dict[str, "Case"], root: Path,
+             jobs: int) -> None:
+    """Build the programs once more for the cases that are `sanitized`.
+
+    Where this machine can't, they are not judged by these, and it is said.
+    """
+    wanted = [target for target in plan.targets
+              if any(cases[slug].sanitized and plan.runs(cases[slug], target)
+                     for slug in plan.slugs)]
+    if not wanted:
+        return
+    try:
+        library("address", root)
+        built = build.in_parallel(
+            [lambda target=target: made(target, "address", root)
+             for target in wanted], jobs)
+    except build.BuildError as error:
+        print("sockstep: nothing is judged with sanitizers, since they can't "
+              f"be built with: {error}", file=sys.stderr)
+        for target in wanted:
+            target.sources = []
+        return
+    for target, other in zip(wanted, built):
+        target.sanitized = other.command
 
 
 def tools(kind: str, root: Path, usual: Tools) -> Tools:
@@ -61,10 +112,6 @@ def tools(kind: str, root: Path, usual: Tools) -> Tools:
                if not path.stem.endswith("_check")]
     _build(found.preload, sources, ["-shared", "-fPIC", "-w"], kind, root)
     return found
-
-
-def _source(target: Target, root: Path) -> Path:
-    return root / "lessons" / target.lesson / f"{target.program}.c"
 
 
 def _compiler(kind: str) -> list[str]:
@@ -85,7 +132,7 @@ def _build(output: Path, sources: list[Path], more: list[str], kind: str,
         flags += ["-shared-libsan", f"-Wl,-rpath,{place}"]
     words = [*compiler, "-std=c11", "-g", "-O1", "-pthread",
              "-fno-omit-frame-pointer", *flags, f"-I{root / 'src'}"]
-    read = [*sources, *sorted((root / "src").glob("*.h"))]
+    read = [*sources, *sorted((root / "src").glob("*.[ch]"))]
     digest = hashlib.sha256("\0".join(
         words + more + [path.read_text() for path in read]).encode()
     ).hexdigest()

@@ -27,7 +27,7 @@ CASE = Case(
     "part of it, as it may do at any time.", "", "send(2), RETURN VALUE",
     ("send() tells how many bytes it took.", "Send the rest."), "", (13,),
     ("echo",), ("tcp",), ("many",), ("in-turn",), False, False, False,
-    False, False, False)
+    False, False, False, False)
 TARGET = Target("03-repeating-echo", "server", "server-2-in-turn", ["/x"],
                 IN_TURN, repeat="LESSON=03 ROLE=server STEP=2")
 

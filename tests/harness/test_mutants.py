@@ -104,6 +104,44 @@ def test_a_misspelt_table_is_no_empty_list(kit: Path) -> None:
         load_mutants(kit)
 
 
+# -- programs of other authors --------------------------------------------------
+STRANGER = "tests/foreign/stranger/server.c"
+STRANGE = {**SOUND, "base": STRANGER, "lesson": "01",
+           "edit": [{"find": "d = 4;", "replace": "d = 5;"}]}
+
+
+@pytest.fixture
+def foreign(kit: Path) -> Path:
+    (kit / "lessons/01-tiny/lesson.toml").write_text("")
+    folder = (kit / STRANGER).parent
+    folder.mkdir(parents=True)
+    (kit / STRANGER).write_text('#include "common.h"\n'
+                                '#include "nowhere.h"\nint e = 1;\n')
+    (folder.parent / "common.h").write_text("int d = 4;\n")
+    return kit
+
+
+def test_a_mutant_of_a_foreign_program(foreign: Path) -> None:
+    """The headers of its kind are a part of its text."""
+    write(foreign, STRANGE)
+    found, = load_mutants(foreign)
+    assert found.source == 'int d = 5;\n#include "nowhere.h"\nint e = 1;\n'
+    assert (found.lesson, found.role, found.author, found.is_foreign) == (
+        "01-tiny", "server", "stranger", True)
+
+
+@pytest.mark.parametrize(("entry", "told"), [
+    ({key: value for key, value in STRANGE.items() if key != "lesson"},
+     "it must have .*lesson"),
+    ({**STRANGE, "lesson": "07"}, "no lesson has the number 07"),
+    ({**SOUND, "lesson": "01"}, "and has .*lesson")])
+def test_the_lesson_of_a_mutant(foreign: Path, entry: dict, told: str
+                                ) -> None:
+    write(foreign, entry)
+    with pytest.raises(MutantError, match=told):
+        load_mutants(foreign)
+
+
 # -- make prove -----------------------------------------------------------------
 CASES = """
 @tiny("tiny/echo")
@@ -153,8 +191,10 @@ def test_mutants_that_are_caught(project: Project) -> None:
         "prove", "--only", "mutants", "--jobs", "0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(
-        "mutants: 2 built, 2 caught by the case that they name, 0 not; "
-        "2 cases, 2 with a mutant; ")
+        "mutants: 2 built, 2 caught by the case and for the reason that they "
+        "name, 0 otherwise, 0 missed; ")
+    assert "2 cases: 0 with three mutants or more, 0 on two programs or " \
+        "more; 0 mutants in another author's style" in done.stdout
 
 
 def test_mutants_that_are_not_caught(project: Project) -> None:
@@ -173,12 +213,27 @@ def test_mutants_that_are_not_caught(project: Project) -> None:
     assert "tiny/other (It says nothing.): tiny/echo is red for another " \
         "reason: stuck instead of reset" in told
     assert "mutants: 3 built, 1 caught" in done.stdout
+    assert "1 otherwise, 1 missed" in done.stdout
+
+
+def test_a_mutant_that_only_another_case_catches(project: Project) -> None:
+    """It is told which: either the mutant names the wrong case, or a case
+    has lost its rule.
+    """
+    write(proving(project).folder, {"name": "stray", **MUTANTS["caught"],
+                                    "case": "tiny/alive"})
+    done = project.run("prove", "--only", "mutants", "--jobs", "0")
+    assert done.returncode == 1
+    assert "tiny/stray (A byte is changed.): tiny/alive stays green, only " \
+        "tiny/echo goes red" in done.stdout
+    assert "0 caught by the case and for the reason that they name, 1 " \
+        "otherwise, 0 missed" in done.stdout
 
 
 def test_a_mutant_that_does_not_compile(project: Project) -> None:
     done = proving(project, "caught", "broken").run("prove", "--jobs", "0")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "mutant tiny/broken does not compile" in done.stderr
+    assert "mutant tiny/broken can't be built" in done.stderr
     assert "error:" in done.stderr
 
 
@@ -191,6 +246,44 @@ def test_a_mutant_is_compiled_anew_when_it_changes(project: Project) -> None:
                        "--jobs", "0")
     assert done.returncode == 1
     assert "stays green" in done.stdout
+
+
+STRANGE_ECHO = """[server]
+build = [["cc", "-I{kit}/tests/foreign", "-o", "deep/echo", "server.c"]]
+run = ["./deep/echo"]
+"""
+
+
+def test_a_mutant_of_a_foreign_program_is_built_by_its_manifest(
+        project: Project) -> None:
+    write(proving(project, "alive").folder,
+          {"name": "stranger", **MUTANTS["caught"], "lesson": "01",
+           "base": STRANGER}, name="others.toml")
+    folder = (project.folder / STRANGER).parent
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep/keep").touch()
+    (folder / "program.toml").write_text('lesson = "01"\n' + STRANGE_ECHO)
+    head, rest = ECHO_C.split("\n", 1)
+    (folder.parent / "head.h").write_text(head + "\n")
+    (project.folder / STRANGER).write_text('#include "head.h"\n' + rest)
+    done = project.run("prove", "--only", "mutants", "--jobs", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mutants: 2 built, 2 caught" in done.stdout
+    assert "1 mutants in another author's style" in done.stdout
+
+
+# -- make matrix ----------------------------------------------------------------
+def test_the_matrix(project: Project) -> None:
+    """`alive` turns both cases red: that tiny/alive bites, tiny/echo shows."""
+    proving(project, "caught", "alive")
+    done = project.run("matrix", "--jobs", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "matrix: 2 mutants, 4 case runs" in done.stdout
+    text = (project.folder / "docs/mutants.md").read_text()
+    assert "| `tiny/echo` | 1 | 1 | 1 | 1 |  |" in text
+    assert "| `tiny/alive` | 1 | 1 | 1 | 0 | `tiny/echo` |" in text
+    assert "1 case has a mutant that no other case catches" in text
+    assert text.endswith("as well:\n\n- `tiny/alive`\n")
 
 
 # -- null and foreign programs ------------------------------------------------------

@@ -322,6 +322,46 @@ def test_a_makefile_that_fails(desk: Desk, makefile: str, told: str) -> None:
     assert told in run.stdout
 
 
+OVERRUN = ROBUST.read_text().replace(
+    "        if (got == 0)", "        buffer[got] = 0;\n        if (got == 0)", 1)
+
+
+def test_an_array_overrun(desk: Desk) -> None:
+    """No block of the heap: Valgrind sees nothing, a sanitizer the line."""
+    desk.put("server.c", OVERRUN)
+    line = 1 + OVERRUN[:OVERRUN.index("buffer[got] = 0;")].count("\n")
+    run = desk.check(case="memory/*")
+    told = {record["case"]: (record["verdict"], record["message"])
+            for record in run.records}
+    assert told["memory/misuse"] == ("pass", ""), run.words
+    verdict, message = told["memory/bounds"]
+    assert verdict == "fail" and message.startswith(f"server.c:{line}:"), \
+        message
+    assert "index 1024 out of bounds" in message
+
+
+def test_a_variant_of_a_submission(desk: Desk) -> None:
+    desk.put("server.c", OVERRUN)
+    run = desk.check("--variant", "address", case="echo/large-message")
+    assert run.record["verdict"] == "fail"
+    assert run.record["evidence"]["kind"] == "memory"
+    desk.put("Makefile", "server: server.c\n\t$(CC) -o $@ $<\n")
+    run = desk.check("--variant", "address", case="echo/large-message")
+    assert run.status == 2 and "not built by the kit: 03" in run.stderr
+
+
+def test_no_sanitizers_on_this_machine(desk: Desk) -> None:
+    """What can't be built so is not judged so, and that is said."""
+    compiler = desk.put("cc", "#!/bin/sh\ncase \"$*\" in *-fsanitize=*) exit 1;;"
+                              "esac\nexec cc \"$@\"\n")
+    compiler.chmod(0o755)
+    desk.put("server.c", OVERRUN)
+    run = desk.check(case="memory/*", CC=str(compiler))
+    assert run.status == 0, run.words
+    assert [record["case"] for record in run.records] == ["memory/misuse"]
+    assert "nothing is judged with sanitizers" in run.stderr
+
+
 def test_another_language(desk: Desk) -> None:
     """Python by its manifest: Valgrind has nothing to say of it."""
     desk.put("echo.py", (ROOT / "tests/foreign/python/server.py")

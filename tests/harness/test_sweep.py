@@ -69,6 +69,21 @@ def test_a_server_that_crashes_where_a_call_fails(shop: Workshop) -> None:
         (f"accept@{number}=EPROTO", "crash") for number in (1, 2)}
 
 
+def test_one_plan_alone(shop: Workshop) -> None:
+    """It can be played again, and the transcript is that of its run."""
+    target = shop.target(shop.c(_SERVER.replace(
+        "serve(fd);", "serve(fd); else if (errno == EPROTO) abort();")),
+        contract=IN_TURN)
+    for plan, kinds in (("accept@2=EPROTO", ["crash"]), ("accept@2=EINTR", [])):
+        stage = shop.stage(target)
+        stage.only_plan = plan
+        found = sweep(stage, run_server, signals=True)
+        assert [each.kind for each in found.findings] == kinds
+        assert (found.runs, found.provoked) == (1, 1)
+        told = str(stage.transcript.as_json())
+        assert (plan in told) == bool(kinds)
+
+
 def test_a_client_that_does_not_tell(shop: Workshop) -> None:
     """A short read or write of its input and output is taken for all."""
     found = swept(shop, _CLIENT.replace("STATUS", "1"), "client")
