@@ -275,8 +275,8 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
     start = time.monotonic()
     targets = manifest.expected_targets(root, root / "tests" / kind, lessons,
                                         cases, kind)
-    records, broken = execute(plan_of(root, targets, lessons, slugs), cases,
-                               jobs, console)
+    records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
+                                      jobs), cases, jobs, console)
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
                 f"{record['verdict']}: {record['message']}"
                 for record in records
