@@ -163,9 +163,9 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	    $(call option,n,N) $(call option,load,LOAD) \
 	    $(call option,under,UNDER)
 
-requirements: ## Make docs/requirements.md and docs/catalogue.md anew
+requirements: ## Make requirements.md, catalogue.md and foreign.md of docs anew
 	@$(SETUP) check
-	@for each in requirements catalogue; do \
+	@for each in requirements catalogue foreign; do \
 	    $(SOCKSTEP) $$each >docs/$$each.md.new && \
 	    mv docs/$$each.md.new docs/$$each.md || exit 1; \
 	done

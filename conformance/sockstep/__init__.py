@@ -30,7 +30,8 @@ One job a module:
 `mutants`, `manifest`   sound programs broken on purpose; program.toml
 `prove`, `matrix`       mutants, null and foreign programs judged by cases
 `golden`                what learners are told, kept and compared
-`catalogue`             the classic faults, and the cases that find them
+`catalogue`, `foreign`  the classic faults, and the cases that find them;
+                        what programs by others are known to fail
 `console`               what a terminal shows
 `page`, `difference`    the report page, one step beside the next
 ======================  =====================================================

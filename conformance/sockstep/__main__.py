@@ -9,8 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from . import catalogue, check, confine, difference, explain, matrix, procfs, \
-    prove, selection, soak, variants
+from . import catalogue, check, confine, difference, explain, foreign, \
+    matrix, procfs, prove, selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("requirements", help="print docs/requirements.md")
     commands.add_parser("catalogue", help="print docs/catalogue.md")
+    commands.add_parser("foreign", help="print docs/foreign.md")
 
     one = commands.add_parser("diff", help="one step beside the next")
     for name in ("lesson", "role", "a", "b"):
@@ -117,6 +118,9 @@ def main() -> int:
             return 0
         if arguments.command == "catalogue":
             print(catalogue.catalogue(ROOT))
+            return 0
+        if arguments.command == "foreign":
+            print(foreign.foreign(ROOT))
             return 0
         return _diff(arguments)
     except (NoMatch, LessonError, MutantError, BuildError) as error:

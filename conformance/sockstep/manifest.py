@@ -163,7 +163,7 @@ def left_out(folder: Path) -> list[str]:
 
 def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
                      cases: dict[str, Case], kind: str) -> list[Target]:
-    """The programs of `folder`/*/program.toml with what is expected.
+    """The programs of `folder`/*/program.toml, built, with what is expected.
 
     Without those that are `left_out`.
     """
@@ -175,21 +175,39 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
             shutil.rmtree(copy)
         shutil.copytree(path.parent, copy)
         for entry in manifest.entries:
-            if entry.optional and entry.lacks():
-                continue
-            build_entry(entry, copy, root)
-            for lesson in selection.lessons(lessons,
-                                            " ".join(manifest.lessons)):
-                target = Target(
-                    lesson.name, entry.role,
-                    f"{path.parent.name}-{entry.role}",
-                    command_of(entry, copy, root), lesson.contract, kind=kind,
-                    source=str(copy), port_mode=entry.port,
-                    memory=entry.memory)
-                target.gaps = _gaps(entry, target, lesson, cases, path)
-                skips = _slugs(entry.skips, lesson, cases, path)
-                target.cases = [slug for slug in cases if slug not in skips]
-                targets.append(target)
+            if not (entry.optional and entry.lacks()):
+                build_entry(entry, copy, root)
+                targets += targets_of(manifest, entry, copy, root, lessons,
+                                      cases, kind)
+    return targets
+
+
+def targets_of(manifest: Manifest, entry: Entry, folder: Path, root: Path,
+               lessons: list[Lesson], cases: dict[str, Case], kind: str
+               ) -> list[Target]:
+    """What one role is judged as, once for each lesson; `folder`: where the
+    program lies.
+
+    What a list names must be asked of it in one of the lessons.
+    """
+    path = manifest.folder / "program.toml"
+    targets, asked = [], set()
+    for lesson in selection.lessons(lessons, " ".join(manifest.lessons)):
+        target = Target(
+            lesson.name, entry.role, f"{manifest.folder.name}-{entry.role}",
+            command_of(entry, folder, root), lesson.contract, kind=kind,
+            source=str(folder), port_mode=entry.port, memory=entry.memory)
+        target.gaps = _gaps(entry, target, lesson, cases, path)
+        skips = _slugs(entry.skips, lesson, cases, path)
+        target.cases = [slug for slug in cases if slug not in skips]
+        targets.append(target)
+        asked |= {key for slug, case in cases.items()
+                  if applies(case, target, lesson.contract)
+                  for key in (slug, f"{lesson.number}:{slug}")}
+    for listed in (entry.gaps, entry.passes or {}, entry.skips):
+        if idle := [key for key in listed if key not in asked]:
+            raise LessonError(f"{path}: [{entry.role}] is not asked "
+                              + ", ".join(idle))
     return targets
 
 

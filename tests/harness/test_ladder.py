@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sockstep import catalogue, explain, run
+from sockstep import catalogue, explain, foreign, run
 from sockstep.case import Case, applies, case, load_cases
 from sockstep.contract import (Lesson, LessonError, Step, load_lesson,
                                load_lessons, step_target)
@@ -116,6 +116,14 @@ def test_the_catalogue_is_fresh_and_whole() -> None:
         for fault in faults:
             assert (fault["number"] in found) != bool(fault.get("why_not")), \
                 fault["fault"]
+
+
+def test_what_is_told_of_foreign_programs_is_fresh() -> None:
+    """Each of them has its section, and each finding its reason."""
+    written = (ROOT / "docs/foreign.md").read_text()
+    assert written == foreign.foreign(ROOT) + "\n"
+    for path in (ROOT / "tests/foreign").glob("*/program.toml"):
+        assert f"\n## {path.parent.name}\n" in written
 
 
 def test_the_documents_are_mapped_to_what_there_is() -> None:

@@ -334,10 +334,35 @@ def test_programs_as_told(project: Project, kind: str, sound: str,
                 for line in problems].count(True) == 1
 
 
-def test_an_unknown_case_in_a_manifest(project: Project) -> None:
+@pytest.mark.parametrize(("key", "told"), [
+    ("tiny/none", "no case is called tiny/none"),
+    ("02:tiny/echo", "[server] is not asked 02:tiny/echo")])
+@pytest.mark.parametrize("name", ["passes", "skips"])
+def test_a_list_of_what_is_not_asked(project: Project, name: str, key: str,
+                                     told: str) -> None:
+    """A reason that no case needs would be kept for ever."""
     proving(project)
     program(project, "null", "dumb", "signal.pause()\n",
-            '[server.passes]\n"tiny/none" = "No such case."\n')
+            f'[server.{name}]\n"{key}" = "No such case."\n')
     done = project.run("prove", "--only", "null", "--jobs", "0")
     assert done.returncode == 2
-    assert "no case is called tiny/none" in done.stderr
+    assert told in done.stderr
+
+
+def test_a_program_that_is_not_installed(project: Project) -> None:
+    """It is an error, but for one that may be left out: then that is said."""
+    proving(project)
+    needs = 'needs = ["no-such-command"]\n'
+    program(project, "foreign", "dumb", "signal.pause()\n",
+            f"{needs}optional = true\n[server.gaps]\n" + _ECHO)
+    program(project, "foreign", "sound", "listener.accept(); signal.pause()\n",
+            "[server.gaps]\n" + _ECHO)
+    done = project.run("prove", "--only", "foreign", "--jobs", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not tried: dumb-server: no-such-command is not installed" \
+        in done.stdout
+    assert "foreign programs: 1, 2 case runs, 0 not as told" in done.stdout
+    program(project, "foreign", "needy", "signal.pause()\n", needs)
+    done = project.run("prove", "--only", "foreign", "--jobs", "0")
+    assert done.returncode == 2
+    assert "no-such-command is needed and not installed" in done.stderr
