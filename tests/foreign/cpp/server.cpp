@@ -62,7 +62,7 @@ private:
 
 struct Options {
     const char *host = nullptr;
-    std::string port = "9090";
+    std::string port = "8080";
 };
 
 [[noreturn]] void usage()
