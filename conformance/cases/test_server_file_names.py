@@ -141,8 +141,9 @@ def test_log_control(server):
     ESC can clear the screen of whoever reads the log, or change what it says;
     a newline in a name makes a line that the server never wrote.
     """
-    attempt(server, b"a\x1b[2Jb\r\nserver: all is well: truly\x7f", b"500",
-            CONTENT)
+    for name in (b"a\x1b[2Jb", b"a\nserver: all is well: truly", b"all\rno",
+                 b"del\x7f"):
+        attempt(server, name, b"500", CONTENT)
     attempt(server, b"\x1b[2J/..")
     for place, text in (("output", server.program.stdout),
                         ("error", server.program.stderr)):

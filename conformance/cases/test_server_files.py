@@ -529,7 +529,10 @@ def test_killed(launch_server):
         server.quiet()
         server.kill()
         with within(f"killed after {offset:,} of 5,000 bytes"):
-            expect_stored(server, {"old.txt": OLD}, hidden=True)
+            expect_stored_as(server, "old.txt", OLD, "after that")
+            if "new.bin" in (found := server.files()):
+                raise Failure("wrong-bytes", "there is a file 'new.bin' with "
+                              f"{len(found['new.bin']):,} bytes")
 
 
 @case("files/term-finishes", **FILE, defects=(30,),
@@ -692,7 +695,9 @@ def test_creation_failed(launch_server):
     first = server.connect()
     first.send(b"first.bin")
     server.expect_alive("a thread that could not be made")
-    if first.ended():
-        first.close()
     upload(server, b"second.bin", NEW)
+    server.stage.wait(lambda: first.ended() or NAME_OK in first.got, first,
+                      "the client for whom no thread or process could be made "
+                      "is neither served nor told, and its connection stays "
+                      "open", program=server.program)
     expect_stored(server, {"second.bin": NEW})
