@@ -161,6 +161,7 @@ def test_answer_arrives(server):
     server.thaw()
     peer.expect(FILE_OK)
     server.quiet()
+    peer.expect_no_reset()
     peer.half_close()
     peer.expect_end()
 
