@@ -79,6 +79,8 @@ def test_split(server):
     for begin, end in ((0, 1), (1, 1030), (1030, 4999), (4999, 5000)):
         peer.send(NEW[begin:end])
         server.quiet()
+        if peer.ended():
+            break                       # a part was enough for it
     peer.half_close()
     peer.expect(FILE_OK)
     expect_stored(server, {"split.bin": NEW})
