@@ -198,8 +198,17 @@ class Peer:
                           f"{shorten(extra)} ({count(len(extra), 'byte')})",
                           mismatch=mismatch(b"", extra))
         if self.end == "reset":
-            raise Failure("reset", "the connection was reset where an "
-                          "orderly end of stream was due", detail=_WHY_RESET)
+            raise _reset()
+
+    def expect_no_reset(self) -> None:
+        """No reset has come, not even behind the end of the stream.
+
+        There recv(2) does not tell it, but the next send(2) would.
+        """
+        self._pull()
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.end == "reset" or error in (errno.EPIPE, errno.ECONNRESET):
+            raise _reset()
 
     def until_end(self) -> bytes:
         """Everything up to the end of the stream, orderly or not."""
@@ -368,3 +377,8 @@ class Peer:
 _WHY_RESET = ("A reset comes from a close with unread bytes in the receive "
               "queue (RFC 9293 3.6.1, RFC 2525 2.17), from SO_LINGER with a "
               "time of 0, or from a process that died with both.")
+
+
+def _reset() -> Failure:
+    return Failure("reset", "the connection was reset where an orderly end of "
+                   "stream was due", detail=_WHY_RESET)
