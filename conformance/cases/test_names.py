@@ -261,6 +261,10 @@ def test_server_name(launch_server):
                            files=names.private(house=PAIR[0]))
     server.address = (PAIR[0], server.port)
     server.exchange()
+    found = sorted({row.local[0] for row in server.listening()})
+    if found != [PAIR[0]]:
+        raise Failure("call", f"the name stands for {PAIR[0]}, and the server "
+                      f"listens at {' and '.join(found)}")
 
 
 @case("names/server-ipv6", **SERVER, defects=(98,),

@@ -46,18 +46,23 @@ def still_served(server, what):
        source="document 003, 7.1; recvfrom(2), sendto(2)",
        hints=["recvfrom() tells who sent the datagram.",
               "Give the address that recvfrom() filled in to sendto(), with "
-              "its length."],
+              "its length, and send through the same socket."],
        by_hand="printf 'hello' | nc -u -W 1 HOST PORT   must print HELLO")
 def test_answer(server):
-    """Each datagram is answered in upper case, to the one who sent it.
+    """Each datagram is answered to its sender, in upper case, from the
+    port that was asked.
 
     There is no connection that would say whose turn it is: the address of
-    the sender comes with each datagram, and is good for that one.
+    the sender comes with each datagram, and is good for that one. A client
+    that is connected lets in only what comes from the port that it asked.
     """
     first, second = server.connect(), server.connect()
     for peer, text in ((first, LINE), (second, OTHER), (first, b"x\n"),
                        (second, LINE)):
         ask(peer, text)
+        if peer.sender[1] != server.port:
+            raise Failure("wrong-bytes", f"port {server.port} was asked, and "
+                          f"the answer came from port {peer.sender[1]}")
     first.expect_silence()
     second.expect_silence()
 
@@ -166,7 +171,7 @@ def test_short_after_long(server):
 
     What is left of the other in the buffer may be another client's secret.
     """
-    ask(server.connect(), pattern(2048))
+    ask(server.connect(), pattern(2000))
     ask(server.connect(), b"short")
 
 
