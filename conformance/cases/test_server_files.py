@@ -704,3 +704,7 @@ def test_creation_failed(launch_server):
                       "is neither served nor told, and its connection stays "
                       "open", program=server.program)
     expect_stored(server, {"second.bin": NEW})
+    server.stage.wait(lambda: first.ended() or first.got, first,
+                      "the client for whom no thread or process could be made "
+                      "is neither served nor told, and its connection stays "
+                      "open", program=server.program)

@@ -632,10 +632,10 @@ def test_default_path(stage, target):
     """
     program = stage.start(target.command)
     row = stage.wait_listening(program)
-    name = os.fsdecode(row.name.rstrip(b"\0"))
-    if name != "echo.sock" and \
-            name != str(program.workplace / "echo.sock"):
-        raise Failure("call", f"the server listens at {name} instead of "
-                      "echo.sock")
+    name = row.name.rstrip(b"\0")
+    due = program.workplace / "echo.sock"
+    if not due.is_socket():             # whatever the server calls its path
+        raise Failure("call", f"the server listens at {shorten(name)}, "
+                      "and echo.sock in its folder is no socket")
     stage.end_in_order(program)
-    (program.workplace / "echo.sock").unlink(missing_ok=True)
+    due.unlink(missing_ok=True)
