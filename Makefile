@@ -97,8 +97,9 @@ PYTHON_RUN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES \
              -u PYTHONINSPECT -u PYTHONWARNINGS -u PYTHONSAFEPATH \
              -u PYTEST_ADDOPTS -u PYTEST_PLUGINS -u VIRTUAL_ENV \
              -u __PYVENV_LAUNCHER__ -u SOCKSTEP_FAULTS -u SOCKSTEP_CALLS \
-             PYTHONPATH="$$PWD/conformance" PYTHONDONTWRITEBYTECODE=1 \
-             PYTHONNOUSERSITE=1 '$(PYTHON)' -P
+             -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$$PWD/conformance" \
+             PYTHONPYCACHEPREFIX="$$PWD/build/pycache" PYTHONNOUSERSITE=1 \
+             '$(PYTHON)' -P
 SOCKSTEP = $(PYTHON_RUN) -m sockstep
 SETUP = CC='$(CC)' conformance/setup.sh
 
@@ -199,7 +200,7 @@ unit: build build-tests ## The unit tests of src/, also under Valgrind
 	test -z "$$failed"
 
 harness: build ## The tests of the runner's own parts
-	@$(PYTEST) -q tests/harness
+	@$(PYTEST) -q -n $(or $(JOBS),$(shell nproc)) tests/harness
 
 prove: ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove
