@@ -1,5 +1,5 @@
-/* A sound echo server: 150 threads that are there from the start, and a queue
- * of clients for whom none is free.
+/* A sound echo server: a pool of threads, which grows to 150 and never shrinks,
+ * and a queue of clients for whom none is free.
  */
 #include "foreign_server.h"
 
@@ -12,15 +12,17 @@ enum { WORKERS = 150, ROOM = 64 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static int queue[ROOM];                 /* connections; these under lock */
-static int first, length;
+static int first, length, idle;         /* idle: threads without a client */
 static bool over;
 static int stop, taken;                 /* descriptors, set before any thread */
 
 static int next_client(void)
 {
     pthread_mutex_lock(&lock);
+    idle++;
     while (length == 0 && !over)
         pthread_cond_wait(&more, &lock);
+    idle--;
     int connection = -1;
     if (length > 0) {
         connection = queue[first];
@@ -54,12 +56,26 @@ static bool is_full(void)
     return full;
 }
 
-static void put(int connection)
+/* Whether a thread is there for it. */
+static bool put(int connection)
 {
     pthread_mutex_lock(&lock);
     queue[(first + length++) % ROOM] = connection;
     pthread_cond_signal(&more);
+    bool is_enough = length <= idle;
     pthread_mutex_unlock(&lock);
+    return is_enough;
+}
+
+/* One thread more, if that can be had. */
+static bool grow(pthread_t workers[], int *count)
+{
+    if (*count == WORKERS)
+        return true;
+    errno = pthread_create(&workers[*count], NULL, work, NULL);
+    if (errno == 0)
+        ++*count;
+    return errno == 0;
 }
 
 int main(int argc, char *argv[])
@@ -70,11 +86,9 @@ int main(int argc, char *argv[])
     if (taken == -1)
         fail("eventfd");
     pthread_t workers[WORKERS];
-    for (int i = 0; i < WORKERS; i++) {
-        errno = pthread_create(&workers[i], NULL, work, NULL);
-        if (errno != 0)
-            fail("thread");
-    }
+    int count = 0;
+    if (!grow(workers, &count))
+        fail("thread");
     bool paused = false;
     for (;;) {
         bool full = is_full();
@@ -92,8 +106,9 @@ int main(int argc, char *argv[])
             break;
         if (wanted[2].revents != 0) {
             int connection = take_client(listener, &paused);
-            if (connection != -1)
-                put(connection);
+            if (connection != -1 && !put(connection) &&
+                !grow(workers, &count))
+                complain("thread");
         }
     }
     close(listener);
@@ -101,7 +116,7 @@ int main(int argc, char *argv[])
     over = true;
     pthread_cond_broadcast(&more);
     pthread_mutex_unlock(&lock);
-    for (int i = 0; i < WORKERS; i++)
+    for (int i = 0; i < count; i++)
         pthread_join(workers[i], NULL);
     close(taken);
     close(stop);
