@@ -48,6 +48,14 @@ class Plan:
             (target.cases is None or entry.slug in target.cases) and \
             self.applies(entry, target)
 
+    @staticmethod
+    def tells(entry: Case, target: Target) -> bool:
+        """Whether somebody reads what a failure of this case says.
+
+        Nobody does that of a gap: then no time is spent on more words.
+        """
+        return target.told or entry.slug not in target.gaps
+
     def applies(self, entry: Case, target: Target) -> bool:
         return applies(entry, target, self.lesson_contracts[target.lesson])
 
