@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from . import confine, run
+from . import confine, data, run
 from .contract import Target
 from .roles import Client, Resolver, Server
 from .stage import Stage
@@ -61,6 +61,7 @@ class _Worker:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.sockstep_plan = run.Plan.load(Path(os.environ[run.PLAN_VARIABLE]))
+    data.set_seed(config.sockstep_plan.seed)
     is_controller = not hasattr(config, "workerinput")
     runs_cases = not is_controller or not config.getoption("numprocesses",
                                                            None)
