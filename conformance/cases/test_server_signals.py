@@ -3,13 +3,13 @@ import signal
 
 from sockstep.case import (
     EVERY_SERVICE, EVERY_TRANSPORT, LINES, SHOULD, STREAMS, case)
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, mismatch
 
 GROUP = "Signals"
 #: A greeting leaves no client that is idle.
 NOT_GREETING = tuple(name for name in EVERY_SERVICE if name != "greeting")
-LINE = b"What a signal broke is made again.\n"
+LINE = b"What a signal broke is made again: %s\n" % word()
 #: More than the buffers of both ends hold.
 ENDLESS = pattern(4 << 20)
 

@@ -35,14 +35,18 @@ def word(number: int = 0) -> bytes:
     To be put into what a case sends always: whoever has seen an earlier run
     does not know the answer.
     """
-    chance = random.Random(f"{_seed} word {number}")
+    return _letters(random.Random(f"{_seed} word {number}"))
+
+
+def _letters(chance: random.Random) -> bytes:
     return "".join(chance.sample(_LETTERS, _WORD_SIZE)).encode()
 
 
 def pattern(size: int, seed: int = 0) -> bytes:
     """`size` bytes, each unlike its neighbours; another `seed`, other bytes.
 
-    They are runs of the alphabet, each of which begins where chance has it.
+    They are six letters of chance, and runs of the alphabet, each of which
+    begins where chance has it.
     """
     unit = 16 if size < 16 * _SIZE else 1024
     blocks = -(-size // (unit * _SIZE)) * unit      # few sizes are kept
@@ -51,9 +55,10 @@ def pattern(size: int, seed: int = 0) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _blocks(number: int, seed: int) -> bytes:
-    chosen = []
-    begin = 0
-    for step in random.Random(f"{_seed} {seed}").randbytes(number):
+    chance = random.Random(f"{_seed} {seed}")
+    chosen = [_letters(chance)]
+    begin = _ALPHABET.index(chosen[0][-1]) + 1
+    for step in chance.randbytes(number):
         # Never one less than the last: two bytes would be equal there.
         begin = (begin + 1 + step % (_SIZE - 2)) % _SIZE
         chosen.append(_TWICE[begin:begin + _SIZE])

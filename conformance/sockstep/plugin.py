@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from . import confine, data, run
+from . import confine, data, proof, run
 from .contract import Target
 from .roles import Client, Resolver, Server
 from .stage import Stage
@@ -53,10 +53,26 @@ class _Worker:
             prefix="worker.", dir=Path(os.environ[run.PLAN_VARIABLE]).parent))
         self.task_limit = confine.TaskLimit()
         self.count = 0
+        #: What was found against a program, and the evidence: see `proof`.
+        self.proofs: dict[str, tuple[list, dict]] = {}
 
     def next_folder(self) -> Path:
         self.count += 1
         return self.folder / str(self.count)
+
+    def prove(self, target: Target, plan: run.Plan) -> tuple[list, dict]:
+        """Whether the program serves at all, found out once."""
+        if not plan.proof:
+            return [], {}
+        if target.key not in self.proofs:
+            gathered: list = []
+            stage = Stage(self.next_folder(), plan.tools, target,
+                          task_limit=self.task_limit)
+            _try(lambda: proof.ask(stage), gathered)
+            evidence = _evidence(stage, gathered) if gathered else {}
+            _try(stage.close, gathered)
+            self.proofs[target.key] = gathered, evidence
+        return self.proofs[target.key]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -172,10 +188,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
         evidence = _evidence(stage, gathered) if stage else {}
         if stage:
             _try(stage.close, gathered)
+        target = item.callspec.params["target"]
+        if not gathered:
+            found, more = item.config.sockstep_worker.prove(
+                target, item.config.sockstep_plan)
+            gathered += found
+            evidence = more or evidence
         seconds = time.time() - item.stash[_started]
-        record = run.record_of(item.function.case,
-                               item.callspec.params["target"], seconds,
-                               gathered, evidence)
+        record = run.record_of(item.function.case, target, seconds, gathered,
+                               evidence)
         report.user_properties.append((PROPERTY, record))
         # pytest keeps the item; the bytes of a flood must not stay with it.
         for error in gathered:

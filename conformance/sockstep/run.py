@@ -50,6 +50,7 @@ class Plan:
     leaks: bool = True
     sweep: bool = False
     seed: int = 0               # of the bytes that are sent: see `data`
+    proof: bool = True          # who serves nobody passes nothing: `proof`
 
     def runs(self, entry: Case, target: Target) -> bool:
         """Whether this case is run on this program."""
@@ -70,7 +71,7 @@ class Plan:
         path.write_text(json.dumps({
             "targets": [target.as_json() for target in self.targets],
             "slugs": self.slugs, "leaks": self.leaks, "sweep": self.sweep,
-            "seed": self.seed,
+            "seed": self.seed, "proof": self.proof,
             "lesson_contracts": {name: vars(contract) for name, contract
                                  in self.lesson_contracts.items()},
             "tools": {name: str(path) for name, path
@@ -86,7 +87,7 @@ class Plan:
              in data["lesson_contracts"].items()},
             Tools(**{name: Path(entry) for name, entry
                      in data["tools"].items()}), data["leaks"],
-            data["sweep"], data["seed"])
+            data["sweep"], data["seed"], data["proof"])
 
 
 def record_of(entry: Case, target: Target, seconds: float, errors: list,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .data import capitals, pattern
+from .data import capitals, pattern, word
+from .failure import Failure, mismatch
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -54,11 +55,15 @@ class Service:
 
     def attend(self, client: "Client") -> None:
         """Be the server for one whole run of a client; judge nothing."""
-        client.type(b"the only line\n")
+        client.type(b"the only line: %s\n" % word())
         client.end_input()
         peer = client.accept()
         client.echo(peer)
         client.finish()
+
+    def expect_served(self, client: "Client") -> None:
+        """After `attend`: the client has done what it was started for."""
+        client.expect_replies(self.reply(b"the only line: " + word()))
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Send all that the client of an exchange sends, wait for nothing."""
@@ -80,13 +85,13 @@ class Uppercase(Service):
         return capitals(request)
 
     def attend(self, client: "Client") -> None:
-        client.type(b"the only line\n")
+        client.type(b"the only line: %s\n" % word())
         client.end_input()
         if client.target.contract.transport == "udp":
             self._answer_all(client)
             return
         peer = client.accept()
-        client.read_line(peer, b"the only line")
+        client.read_line(peer, b"the only line: " + word())
         peer.send(self.reply(bytes(peer.got)))
         peer.close()
 
@@ -120,8 +125,17 @@ class Greeting(Service):
     def attend(self, client: "Client") -> None:
         client.end_input()
         peer = client.accept()
-        peer.send(GREETING)
+        peer.send(self._told())
         peer.close()
+
+    def expect_served(self, client: "Client") -> None:
+        client.stage.wait_end(client.program)
+        client.expect_replies(self._told())
+
+    @staticmethod
+    def _told() -> bytes:
+        """What the client can't know before: it is to print what comes."""
+        return GREETING + b", " + word()
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """It is not asked."""
@@ -179,6 +193,14 @@ class File(Service):
         peer.send(FILE_OK)
         peer.close()
 
+    def expect_served(self, client: "Client") -> None:
+        came, = client.stage.peers
+        content = self.request(3000)
+        if not came.got.endswith(content):
+            raise Failure("wrong-bytes", "the file did not come as it is",
+                          mismatch=mismatch(content,
+                                            bytes(came.got[-3000:])))
+
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Only the name: the rest must wait for an answer."""
         peer.send(self.name(seed))
@@ -208,12 +230,16 @@ class Broadcast(Service):
         return b""                          # there is nobody else
 
     def attend(self, client: "Client") -> None:
-        client.type(b"the only line\n")
+        client.type(b"the only line: %s\n" % word())
         client.end_input()
         peer = client.accept()
-        peer.send(b"news\n")
+        peer.send(b"news: %s\n" % word(1))
         peer.until_end()
         peer.close()
+
+    def expect_served(self, client: "Client") -> None:
+        client.stage.wait_end(client.program)
+        client.expect_replies(b"news: " + word(1))
 
 
 SERVICES: dict[str, Service] = {

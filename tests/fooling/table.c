@@ -144,10 +144,11 @@ ssize_t __wrap_read(int fd, void *data, size_t size)
     return came(fd, data, size, __real_read(fd, data, size), 0);
 }
 
-ssize_t __real_getline(char **, size_t *, FILE *);
-ssize_t __wrap_getline(char **line, size_t *size, FILE *file)
+/* getline(3) is that, where the compiler has looked into <stdio.h>. */
+ssize_t __real___getdelim(char **, size_t *, int, FILE *);
+ssize_t __wrap___getdelim(char **line, size_t *size, int end, FILE *file)
 {
-    ssize_t got = __real_getline(line, size, file);
+    ssize_t got = __real___getdelim(line, size, end, file);
     if (got > 0)
         pass(of(fileno(file)), *line, (size_t)got);
     return got;
@@ -169,31 +170,5 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned number,
         came(fd, messages[i].msg_hdr.msg_iov->iov_base,
              messages[i].msg_hdr.msg_iov->iov_len,
              (ssize_t)messages[i].msg_len, flags);
-    return got;
-}
-
-/* Bytes that a program never sees pass by here as well: through a buffer. */
-ssize_t __real_splice(int, off_t *, int, off_t *, size_t, unsigned);
-ssize_t __wrap_splice(int from, off_t *from_at, int to, off_t *to_at,
-                      size_t size, unsigned flags)
-{
-    ssize_t got =
-        __real_splice(from, from_at, to, to_at, size, flags);
-    int type;
-    socklen_t length = sizeof(type);
-    char bytes[65536];
-    if (got <= 0 ||
-        getsockopt(from, SOL_SOCKET, SO_TYPE, &type, &length) == -1)
-        return got;
-    for (ssize_t left = got; left > 0;) { /* `to` is a pipe, and empty. */
-        ssize_t part = __real_read(to - 1, bytes,
-                                   left < 65536 ? (size_t)left : 65536);
-        if (part <= 0)
-            return got;
-        pass(of(from), bytes, (size_t)part);
-        if (write(to, bytes, (size_t)part) != part)
-            return got;
-        left -= part;
-    }
     return got;
 }
