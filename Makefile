@@ -21,6 +21,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##                    (thread), or against another C library (musl)
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
+##   SEED=n           send the same bytes as a run that printed this seed
 ##   A=1 B=2          the two steps of diff
 ##   N=200 LOAD=2     soak: so many runs, with so many busy loops beside, and in
 ##   UNDER=memory     turn under each of: busy memory one-processor low-priority
@@ -40,7 +41,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
 OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
-           LOAD UNDER
+           LOAD UNDER SEED
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -122,7 +123,8 @@ check: ## Build the programs and judge them: the main command
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
 	    $(call option,sweep,SWEEP) $(call option,variant,VARIANT) \
-	    $(call option,jobs,JOBS) $(call option,out,OUT)
+	    $(call option,jobs,JOBS) $(call option,out,OUT) \
+	    $(call option,seed,SEED)
 
 part = @printf '\n== make test, part %s of 8: %s\n' $1 $2
 
@@ -162,7 +164,7 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
 	    $(call option,n,N) $(call option,load,LOAD) \
-	    $(call option,under,UNDER)
+	    $(call option,under,UNDER) $(call option,seed,SEED)
 
 requirements: ## Make requirements.md, catalogue.md and foreign.md of docs anew
 	@$(SETUP) check

@@ -9,6 +9,7 @@ import socket
 
 from sockstep import names
 from sockstep.case import SHOULD, case
+from sockstep.data import word
 from sockstep.failure import Failure, within
 from sockstep.listener import LOOPBACK
 from sockstep.services import GREETING
@@ -40,7 +41,7 @@ def exchange(client):
         client.expect_exit(0, "the greeting came whole")
         due = GREETING
     else:
-        due = b"Who is there?"
+        due = b"Who is %s?" % word()
         client.type(due + b"\n")
         peer.send(client.read_line(peer, due))
         client.finish()

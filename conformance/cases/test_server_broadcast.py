@@ -3,7 +3,7 @@ import signal
 
 from sockstep import sockdiag
 from sockstep.case import case
-from sockstep.data import line
+from sockstep.data import line, word
 from sockstep.deadline import Deadline
 from sockstep.failure import Failure, mismatch, within
 from sockstep.transcript import count
@@ -13,7 +13,7 @@ SLOW = "Short writes and back-pressure"
 ENDS = "End of stream and reset"
 SIGNALS = "Signals"
 ONLY = ("broadcast",)
-LINE = b"Let all of you hear this.\n"
+LINE = b"Let all of you hear this: %s\n" % word()
 #: The longest line, its newline included.
 LINE_SIZE = 1024
 #: A server keeps so much for a client, and no more.
@@ -129,7 +129,7 @@ def test_several_lines(server):
     The kernel puts together what comes while the server is busy.
     """
     speaker, hearer = join(server, 2)
-    lines = b"one\ntwo\nand three\n"
+    lines = b"one\ntwo\nand %s\n" % word()
     server.freeze()
     speaker.send(lines)
     server.thaw()
@@ -152,8 +152,8 @@ def test_half_line(server):
     for piece in (b"Half a line ", b"is not "):
         speaker.send(piece)
         hearer.expect_silence()
-    speaker.send(b"a line.\n")
-    hearer.expect(b"Half a line is not a line.\n")
+    speaker.send(b"a line: %s\n" % word())
+    hearer.expect(b"Half a line is not a line: %s\n" % word())
 
 
 @case("broadcast/never-mixed", role="server", group=GROUP, services=ONLY,
@@ -174,10 +174,11 @@ def test_never_mixed(server):
     one, two, hearer = join(server, 3)
     for speaker, piece in ((one, b"One begins, "), (two, b"Two begins, "),
                            (one, b"goes on, "), (two, b"goes on, "),
-                           (one, b"ends.\n"), (two, b"ends.\n")):
+                           (one, word(1) + b"\n"), (two, word(2) + b"\n")):
         speaker.send(piece)
         server.quiet()
-    hearer.expect(b"One begins, goes on, ends.\nTwo begins, goes on, ends.\n")
+    hearer.expect(b"One begins, goes on, %s\nTwo begins, goes on, %s\n"
+                  % (word(1), word(2)))
 
 
 @case("broadcast/order", role="server", group=GROUP, services=ONLY,
@@ -226,7 +227,7 @@ def test_all_bytes(launch_server):
     """
     server = launch_server(typing=True)
     speaker, hearer = join(server, 2)
-    every = bytes(set(range(256)) - {10}) + b"%n%s%x\r\n"
+    every = bytes(set(range(256)) - {10}) + b"%n%s%x " + word() + b"\r\n"
     speaker.send(every)
     hearer.expect(every)
     server.program.type(every)
@@ -288,8 +289,8 @@ def test_operator_pieces(launch_server):
     hearer.expect_silence()
     speaker.send(LINE)
     hearer.expect(LINE)
-    server.program.type(b"and its rest.\n")
-    hearer.expect(b"Half a line and its rest.\n")
+    server.program.type(b"and its rest: %s\n" % word())
+    hearer.expect(b"Half a line and its rest: %s\n" % word())
 
 
 @case("broadcast/operator-last-line", role="server", group=GROUP,
@@ -308,9 +309,9 @@ def test_operator_last_line(launch_server):
     """
     server = launch_server(typing=True)
     peer, = join(server, 1)
-    server.program.type(b"The last words")
+    server.program.type(b"The last words: " + word())
     server.program.end_input()
-    peer.expect(b"The last words\n")
+    peer.expect(b"The last words: %s\n" % word())
     peer.expect_silence()
 
 
@@ -728,15 +729,16 @@ def test_python_client(server):
     witness, = join(server, 1)
     stage.wait(lambda: accepted_all(server, 3), None,
                "the clients are not accepted", program=server.program)
-    witness.send(b"from the harness\n")
-    speaker.type(b"from Python\n")
-    witness.expect(b"from Python\n")
+    here, there = b"from the harness: " + word(1), b"from Python: " + word(2)
+    witness.send(here + b"\n")
+    speaker.type(there + b"\n")
+    witness.expect(there + b"\n")
     for program in (speaker, hearer):
         program.end_input()
         stage.wait(program.ending, None, "the client in Python does not end",
                    program=server.program)
     heard = sorted(hearer.stdout.splitlines())
-    if heard != [b"from Python", b"from the harness"]:
+    if heard != [there, here]:
         raise Failure("output", f"the client in Python printed {heard!r}",
                       hearer.stderr.decode(errors="replace")[-500:])
 

@@ -3,7 +3,7 @@ import signal
 import socket
 
 from sockstep.case import SHOULD, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, within
 from sockstep.transcript import count, shorten
 from sockstep.uploads import (
@@ -14,7 +14,7 @@ GROUP = "Files"
 #: Threads and processes that a server may have, however many clients come.
 MOST_TASKS = 500
 FILE = dict(role="server", group=GROUP, services=("file",))
-OLD = b"The file that was good before.\n"
+OLD = b"The file that was good before: %s\n" % word()
 NEW = pattern(5000, 7)
 #: By hand, from another folder; `sha256sum` of both files must agree.
 SEND = "python3 conformance/peers/file_client.py HOST PORT FILE\n"
@@ -38,7 +38,7 @@ def test_stored(server):
     Every value of a byte occurs in files, NUL and newline included, and names
     hold blanks and letters of every language.
     """
-    content = bytes(range(256)) * 9
+    content = word() + bytes(range(256)) * 9
     upload(server, "a file für 한국.bin".encode(), content)
     expect_stored(server, {"a file für 한국.bin": content})
 

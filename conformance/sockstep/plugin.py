@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from . import closing, confine, crash, run
+from . import closing, confine, crash, data, proof, run
 from .contract import Target
 from .failure import Failure
 from .roles import Client, Resolver, Server
@@ -58,6 +58,8 @@ class _Worker:
             prefix="worker.", dir=Path(os.environ[run.PLAN_VARIABLE]).parent))
         self.task_limit = confine.TaskLimit()
         self.count = 0
+        #: What was found against a program, and the evidence: see `proof`.
+        self.proofs: dict[str, tuple[list, dict]] = {}
         self.looks: Counter[str] = Counter()
 
     def may_look(self, target: Target) -> bool:
@@ -69,9 +71,24 @@ class _Worker:
         self.count += 1
         return self.folder / str(self.count)
 
+    def prove(self, target: Target, plan: run.Plan) -> tuple[list, dict]:
+        """Whether the program serves at all, found out once."""
+        if not plan.proof:
+            return [], {}
+        if target.key not in self.proofs:
+            gathered: list = []
+            stage = Stage(self.next_folder(), plan.tools, target,
+                          task_limit=self.task_limit)
+            _try(lambda: proof.ask(stage), gathered)
+            evidence = _evidence(stage, gathered) if gathered else {}
+            _try(stage.close, gathered)
+            self.proofs[target.key] = gathered, evidence
+        return self.proofs[target.key]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.sockstep_plan = run.Plan.load(Path(os.environ[run.PLAN_VARIABLE]))
+    data.set_seed(config.sockstep_plan.seed)
     is_controller = not hasattr(config, "workerinput")
     runs_cases = not is_controller or not config.getoption("numprocesses",
                                                            None)
@@ -239,6 +256,11 @@ def _judged(item: pytest.Item, stage: Stage | None, gathered: list) -> dict:
             look = crash.look_for(stage, gathered[0])
         evidence = _evidence(stage, gathered)
         _try(stage.close, gathered)
+    if not gathered:
+        found, more = item.config.sockstep_worker.prove(
+            target, item.config.sockstep_plan)
+        gathered += found
+        evidence = more or evidence
     seconds = time.time() - item.stash[_started]
     record = run.record_of(item.function.case, target, seconds, gathered,
                            evidence)
