@@ -77,7 +77,7 @@ class Service:
         client.finish()
 
     def expect_served(self, client: "Client") -> None:
-        """After `attend`: the client has done what it was started for."""
+        """After `attend` and the client's end: it has done its work."""
         client.expect_replies(self.reply(pattern(13)))
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
@@ -150,7 +150,6 @@ class Greeting(Service):
         peer.close()
 
     def expect_served(self, client: "Client") -> None:
-        client.stage.wait_end(client.program)
         client.expect_replies(self._told())
 
     @staticmethod
@@ -270,7 +269,6 @@ class Broadcast(Service):
         peer.close()
 
     def expect_served(self, client: "Client") -> None:
-        client.stage.wait_end(client.program)
         client.expect_replies(pattern(13, 1))
 
 
