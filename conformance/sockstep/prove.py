@@ -102,6 +102,9 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     problems += [f"{slug} has no mutant: nothing shows that it bites"
                  for slug in slugs if slug not in bitten]
     chosen = [mutant for mutant in every if mutant.case in slugs]
+    lacking = lacking_of(root, chosen, lessons)
+    problems += [f"{mutant.name}: {mutant.base} fails {mutant.case} as it is"
+                 for mutant in chosen if mutant.case in lacking[mutant.name]]
     targets = mutant_targets(root, chosen, lessons, jobs)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
@@ -111,7 +114,7 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
              if record["verdict"] in ("pass", "fail")]
     others, more_broken = _caught_by_others(
         root, [target for target in targets if target.program in green],
-        lacking_of(root, chosen, lessons), lessons, cases, jobs, console)
+        lacking, lessons, cases, jobs, console)
     tally: Counter = Counter()
     for record in records:
         mutant = by_name[record["program"]]
@@ -180,11 +183,15 @@ def lacking_of(root: Path, mutants: list[Mutant], lessons: list[Lesson]
     """The cases that each mutant's base fails already, as it is."""
     steps = {step.source.relative_to(root): step.gaps for lesson in lessons
              for each in lesson.steps.values() for step in each}
-    return {mutant.name: set(steps.get(mutant.base, ())) if not
-            mutant.is_foreign else {
-                key.rpartition(":")[2] for key in manifest.load_entry(
-                    root / mutant.base.parent, mutant.role).gaps}
-            for mutant in mutants}
+    return {mutant.name: _foreign_gaps(root, mutant) if mutant.is_foreign
+            else set(steps.get(mutant.base, ())) for mutant in mutants}
+
+
+def _foreign_gaps(root: Path, mutant: Mutant) -> set[str]:
+    entry = manifest.load_entry(root / mutant.base.parent, mutant.role)
+    keys = [key.rpartition(":") for key in entry.gaps]
+    return {slug for number, _, slug in keys
+            if number in ("", mutant.lesson.split("-")[0])}
 
 
 def _golden(root: Path, every: list[Mutant], by_name: dict[str, Mutant],
