@@ -21,6 +21,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 ##                    (thread), or against another C library (musl)
 ##   JOBS=4           so many cases at a time
 ##   OUT=dir          write the report there, not in build/report
+##   SEED=n           send the same bytes as a run that printed this seed
 ##   A=1 B=2          the two steps of diff
 ##   N=200 LOAD=2     soak: so many runs, with so many busy loops beside, and in
 ##   UNDER=memory     turn under each of: busy memory one-processor low-priority
@@ -40,7 +41,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
 OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
-           LOAD UNDER
+           LOAD UNDER SEED
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -97,8 +98,9 @@ PYTHON_RUN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES \
              -u PYTHONINSPECT -u PYTHONWARNINGS -u PYTHONSAFEPATH \
              -u PYTEST_ADDOPTS -u PYTEST_PLUGINS -u VIRTUAL_ENV \
              -u __PYVENV_LAUNCHER__ -u SOCKSTEP_FAULTS -u SOCKSTEP_CALLS \
-             PYTHONPATH="$$PWD/conformance" PYTHONDONTWRITEBYTECODE=1 \
-             PYTHONNOUSERSITE=1 '$(PYTHON)' -P
+             -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$$PWD/conformance" \
+             PYTHONPYCACHEPREFIX="$$PWD/build/pycache" PYTHONNOUSERSITE=1 \
+             '$(PYTHON)' -P
 SOCKSTEP = $(PYTHON_RUN) -m sockstep
 SETUP = CC='$(CC)' conformance/setup.sh
 
@@ -121,7 +123,8 @@ check: ## Build the programs and judge them: the main command
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
 	    $(call option,sweep,SWEEP) $(call option,variant,VARIANT) \
-	    $(call option,jobs,JOBS) $(call option,out,OUT)
+	    $(call option,jobs,JOBS) $(call option,out,OUT) \
+	    $(call option,seed,SEED)
 
 part = @printf '\n== make test, part %s of 8: %s\n' $1 $2
 
@@ -161,7 +164,7 @@ soak: ## Check again and again on busy processors: N= LOAD=
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,leaks,LEAKS) $(call option,jobs,JOBS) \
 	    $(call option,n,N) $(call option,load,LOAD) \
-	    $(call option,under,UNDER)
+	    $(call option,under,UNDER) $(call option,seed,SEED)
 
 requirements: ## Make requirements.md, catalogue.md and foreign.md of docs anew
 	@$(SETUP) check
@@ -199,7 +202,7 @@ unit: build build-tests ## The unit tests of src/, also under Valgrind
 	test -z "$$failed"
 
 harness: build ## The tests of the runner's own parts
-	@$(PYTEST) -q tests/harness
+	@$(PYTEST) -q -n $(or $(JOBS),$(shell nproc)) tests/harness
 
 prove: ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove

@@ -1,6 +1,6 @@
 """A client that talks while it listens."""
 from sockstep.case import case
-from sockstep.data import line, pattern
+from sockstep.data import line, pattern, word
 from sockstep.failure import Failure, within
 from sockstep.listener import LOOPBACK
 from sockstep.transcript import count, shorten
@@ -9,8 +9,8 @@ GROUP = "Broadcast"
 ENDS = "End of stream and reset"
 SIGNALS = "Signals"
 ONLY = ("broadcast",)
-LINE = b"Does anybody hear me?"
-NEWS = b"What the others say.\n"
+LINE = b"Does anybody hear %s?" % word(1)
+NEWS = b"What the others say: %s\n" % word(2)
 _NC = """nc -l HOST PORT
       # in a second terminal: CLIENT -H HOST -P PORT
 """
@@ -95,14 +95,14 @@ def test_pieces(client):
     peer = client.accept()
     client.type(LINE + b"\n")
     client.read_line(peer, LINE)
-    for piece in (b"Half a line ", b"and its", b" rest.\n"):
+    for piece in (b"Half a line ", b"and its", b" rest: %s\n" % word()):
         peer.send(piece)
         client.quiet()
     client.end_input()
     client.quiet()
     peer.close()
     client.stage.wait_end(client.program)
-    client.expect_replies(b"Half a line and its rest.")
+    client.expect_replies(b"Half a line and its rest: " + word())
 
 
 @case("talk/all-bytes", role="client", group=GROUP, services=ONLY,
@@ -119,7 +119,7 @@ def test_all_bytes(client):
     Text in other languages has bytes above 127, and nobody has forbidden a
     percent sign.
     """
-    every = bytes(set(range(256)) - {10, 13}) + b"%n%s%x"
+    every = bytes(set(range(256)) - {10, 13}) + b"%n%s%x " + word()
     client.type(every + b"\n")
     peer = client.accept()
     client.read_line(peer, every)

@@ -6,7 +6,7 @@ import socket
 import struct
 
 from sockstep.case import SHOULD, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.datagram import MOST_BYTES
 from sockstep.deadline import hurry
 from sockstep.failure import Failure, within
@@ -15,7 +15,7 @@ from sockstep.relay import Relay, Weather
 from sockstep.transcript import count, shorten
 
 GROUP = "Datagrams"
-LINE = b"one line to send"
+LINE = b"one line to send: " + word()
 #: So much faster the client's time runs where its time limits are to pass:
 #: where the runner has to act in between, and where it only waits.
 FAST, FASTER = 20, 50
@@ -91,7 +91,8 @@ def test_printed(launch_client):
     """
     for answer in (b"HELLO", b"%N%S%X%1000000D", b"A\0B", b"\xff\xc3", b"Z"):
         client = launch_client()
-        request(client, b"hello")
+        answer = word(2).upper() + answer
+        request(client, word(1))
         client.listener.send(answer)
         printed_once(client, answer)
 
@@ -151,8 +152,8 @@ def test_sizes(launch_client):
         with within(count(size, "byte")):
             client = launch_client()
             request(client, pattern(size))
-            client.listener.send(b"OK")
-            printed_once(client, b"OK")
+            client.listener.send(word().upper())
+            printed_once(client, word().upper())
 
 
 @asked("request/too-long", group=GROUP, defects=(84, 92),

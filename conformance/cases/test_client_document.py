@@ -1,5 +1,6 @@
 """The documents' own servers, as partners of a client."""
 from sockstep.case import STREAMS, case
+from sockstep.data import word
 from sockstep.listener import LOOPBACK
 
 #: The documents' servers, by the number of messages on one connection.
@@ -25,7 +26,7 @@ def test_python_server(stage, target, launch_client):
     Whoever learns from the document has that server at hand, and the C client
     takes the place of the Python one beside it.
     """
-    lines = [b"from C to Python", b"and back"]
+    lines = [b"from C to Python: " + word(), b"and back"]
     if target.contract.messages == "one":
         lines = lines[:1]
     unix = target.contract.transport == "unix"

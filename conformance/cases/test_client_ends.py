@@ -3,12 +3,13 @@ import errno
 import os
 
 from sockstep.case import LINES, STREAMS, case
+from sockstep.data import word
 from sockstep.failure import Failure
 from sockstep.transcript import count
 
 RUN = "Life of a client"
 ENDS = "End of stream and reset"
-LINE = b"What goes out must come back."
+LINE = b"What goes out must come back: " + word()
 REFUSED = os.strerror(errno.ECONNREFUSED)
 #: A server by hand, once the line has come; `c` is the connection.
 SERVE = """python3 -c 'import socket, struct, sys, time
@@ -43,7 +44,7 @@ def test_many_lines(client):
     A repeating client that connects anew for each line, stops after the
     first, or skips one is of no use for a conversation.
     """
-    lines = [b"one", b"two lines", b"and then three"]
+    lines = [b"one", b"two lines", b"and then " + word()]
     client.type(b"".join(line + b"\n" for line in lines))
     client.end_input()
     client.echo(client.accept())
@@ -211,7 +212,7 @@ def test_reply_cut(launch_client):
     The server may end after any byte of the reply, or before the first. A
     client that ends with status 0 then passes off a part as the whole.
     """
-    line = b"abcde"
+    line = word()
     for offset in range(len(line)):
         client = launch_client()
         client.type(line + b"\n")

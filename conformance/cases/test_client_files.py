@@ -33,9 +33,16 @@ def serve(client, content, answer=FILE_OK):
     peer.send(SIZE_OK)
     peer.expect(content)
     if answer:
-        peer.until_end()                # the document's server waits for it
+        expect_no_more(peer)            # the document's server waits for it
         peer.send(answer)
     return peer
+
+
+def expect_no_more(peer):
+    """The stream ends behind the file."""
+    if more := peer.until_end():
+        raise Failure("wrong-bytes", "behind the whole file came "
+                      f"{shorten(more)}")
 
 
 def expect_failure_told(client, why, *reasons):
@@ -72,7 +79,7 @@ def test_whole(stage, launch_client):
                       f"{shorten(size)}", mismatch=mismatch(b"5000", size))
     peer.send(SIZE_OK)
     peer.expect(CONTENT)
-    peer.until_end()
+    expect_no_more(peer)
     peer.send(FILE_OK)
     peer.close()
     client.expect_exit(0, "the file was taken")

@@ -1,6 +1,6 @@
 """A client that says nothing and prints what comes until the end."""
 from sockstep.case import case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, mismatch, within
 from sockstep.listener import LOOPBACK
 from sockstep.services import GREETING
@@ -71,8 +71,9 @@ def test_own_newline(client):
     Most servers that greet (mail, news, file transfer) end their lines. A
     second newline would be a line that nobody sent.
     """
-    greet(client, b"220 ready when you are\r\n")
-    expect_printed(client, b"220 ready when you are\r\n")
+    greeting = b"220 ready when you are, %s\r\n" % word()
+    greet(client, greeting)
+    expect_printed(client, greeting)
 
 
 @case("greeting/split", **SERVICE, group=STREAM, defects=(1, 35),

@@ -1,6 +1,6 @@
 """Memory, seen from a client: used within its bounds, given back, lacked."""
 from sockstep.case import LINES, STREAMS, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, within
 
 GROUP = "Resources"
@@ -69,7 +69,7 @@ def test_heap(target, launch_client):
     The kernel takes it back at the end of a short run; in a client that is
     part of something larger, it would be lost.
     """
-    serve(launch_client(), runs(target, [b"one", b"two", b"three"])[0])
+    serve(launch_client(), runs(target, [word(1), b"two", b"three"])[0])
     client = launch_client()
     client.type(b"a line whose reply is lost\n")
     peer = client.accept()
@@ -107,7 +107,7 @@ def test_memory(launch_client):
 
 def survive(client):
     """A right answer or a clean failure."""
-    line = b"memory is scarce"
+    line = b"memory is scarce: " + word()
     try:
         serve(client, [line])
     except Failure as failure:

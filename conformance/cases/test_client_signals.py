@@ -1,8 +1,9 @@
 """Signals, seen from a client: interrupted calls, and a broken pipe."""
 from sockstep.case import LINES, STREAMS, case
+from sockstep.data import word
 
 GROUP = "Signals"
-LINE = b"What a signal broke off is done again."
+LINE = b"What a signal broke off is done again: " + word()
 ECHO = """python3 conformance/peers/echo_server_in_turn.py HOST PORT
 # in a second terminal, must print the line and 0:
 echo hello | strace -o /dev/null -e inject=%s \\

@@ -6,12 +6,12 @@ what comes.
 import select
 
 from sockstep.case import LINES, STREAMS, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, within
 from sockstep.transcript import count
 
 GROUP = "Byte stream"
-LINE = b"The first, the second, the last."
+LINE = b"The first, the second, the last: " + word()
 #: Lengths around the sizes that buffers usually have.
 LENGTHS = [size + more for size in (512, 1024, 4096)
            for more in (-1, 0, 1)]
@@ -88,7 +88,7 @@ def test_reply_every_offset(launch_client):
     A cut after the first byte, or right before the newline, is as good as any
     other; a client that is right for most cuts fails once in a thousand runs.
     """
-    line = b"abcde"
+    line = word()
     for offset in range(1, len(line) + 1):
         with within(f"cut after {count(offset, 'byte')} of {len(line) + 1}"):
             client = launch_client()
@@ -115,7 +115,7 @@ def test_reply_embedded_nul(client):
     Functions for C strings take it for the end and drop the rest without a
     word.
     """
-    line = b"before\0after, \0\0the end"
+    line = b"before\0after, \0\0the end: " + word()
     client.type(line + b"\n")
     peer = client.accept()
     peer.send(client.read_line(peer, line))
@@ -141,7 +141,8 @@ def test_reply_all_bytes(client):
     Replies are not always text, and not always valid UTF-8: a client that
     decodes or filters them prints something else than what came.
     """
-    line = bytes(byte for byte in reversed(range(256)) if byte != 0x0a)
+    line = word() + bytes(byte for byte in reversed(range(256))
+                          if byte != 0x0a)
     client.type(line + b"\n")
     peer = client.accept()
     peer.send(client.read_line(peer, line))
@@ -164,7 +165,7 @@ def test_reply_format_characters(client):
     Where a reply is the format of printf(), whoever runs the server reads the
     client's memory with %x and writes to it with %n.
     """
-    line = b"%d %x %c 100%% %5d"
+    line = b"%d %x %c 100%% %5d " + word()
     client.type(line + b"\n")
     peer = client.accept()
     peer.send(client.read_line(peer, line))
@@ -246,7 +247,7 @@ def test_reply_stale_bytes(client):
     The buffer still holds the bytes of the reply before: whoever prints the
     whole buffer, or up to a NUL that nobody wrote, prints them again.
     """
-    long, short = pattern(600) + b", and its end", b"short"
+    long, short = pattern(600) + b", and its end", word()
     for line in (long, short):
         client.type(line + b"\n")
         if line == long:
@@ -330,7 +331,8 @@ def test_request_unchanged(client):
     Blanks at both ends, tabs, carriage returns, NUL bytes and UTF-8 belong to
     the line; only its newline is the client's business.
     """
-    line = b"  two  blanks,\ta tab, a NUL \0, " + "é한".encode() + b" and \r "
+    line = b"  two  blanks,\ta tab, a NUL \0, " + "é한".encode() + \
+        b" %s and \r " % word()
     client.type(line + b"\n")
     peer = client.accept()
     peer.send(client.read_line(peer, line))

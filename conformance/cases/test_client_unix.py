@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 
 from sockstep.case import case
+from sockstep.data import word
 from sockstep.failure import Failure
 from sockstep.listener import LOOPBACK
 
 GROUP = "Unix domain"
 UNIX = dict(role="client", group=GROUP, transports=("unix",))
-LINE = b"Two processes, one machine."
+LINE = b"Two processes, one machine: " + word()
 #: sizeof(sun_path) on Linux: a path of so many bytes has no NUL there.
 SUN_PATH = 108
 _numbers = itertools.count(1)

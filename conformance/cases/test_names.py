@@ -9,6 +9,7 @@ import socket
 
 from sockstep import names
 from sockstep.case import SHOULD, case
+from sockstep.data import word
 from sockstep.failure import Failure, within
 from sockstep.listener import LOOPBACK
 from sockstep.services import GREETING
@@ -40,7 +41,7 @@ def exchange(client):
         client.expect_exit(0, "the greeting came whole")
         due = GREETING
     else:
-        due = b"Who is there?"
+        due = b"Who is %s?" % word()
         client.type(due + b"\n")
         peer.send(client.read_line(peer, due))
         client.finish()
@@ -261,6 +262,10 @@ def test_server_name(launch_server):
                            files=names.private(house=PAIR[0]))
     server.address = (PAIR[0], server.port)
     server.exchange()
+    found = sorted({row.local[0] for row in server.listening()})
+    if found != [PAIR[0]]:
+        raise Failure("call", f"the name stands for {PAIR[0]}, and the server "
+                      f"listens at {' and '.join(found)}")
 
 
 @case("names/server-ipv6", **SERVER, defects=(98,),

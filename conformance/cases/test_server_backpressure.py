@@ -1,6 +1,6 @@
 """A server whose client takes less than it is sent, or takes it late."""
 from sockstep.case import STREAMS, case
-from sockstep.data import line, pattern
+from sockstep.data import line, pattern, word
 
 GROUP = "Short writes and back-pressure"
 
@@ -86,8 +86,8 @@ def test_bounded_memory(server):
     of its memory.
     """
     peer = server.connect()
-    peer.send(b"read\n")
-    peer.expect(b"read\n")          # who reads nothing stores nothing either
+    peer.send(word() + b"\n")
+    peer.expect(word() + b"\n")     # who reads nothing stores nothing either
     server = server.again()
     peer = server.connect(receive_buffer=4096, send_buffer=1 << 16)
     peer.send_until_blocked(pattern(TOO_MUCH))

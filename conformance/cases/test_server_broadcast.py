@@ -3,7 +3,7 @@ import signal
 
 from sockstep import sockdiag
 from sockstep.case import case
-from sockstep.data import line
+from sockstep.data import line, word
 from sockstep.deadline import Deadline
 from sockstep.failure import Failure, mismatch, within
 from sockstep.transcript import count
@@ -13,11 +13,14 @@ SLOW = "Short writes and back-pressure"
 ENDS = "End of stream and reset"
 SIGNALS = "Signals"
 ONLY = ("broadcast",)
-LINE = b"Let all of you hear this.\n"
+LINE = b"Let all of you hear this: %s\n" % word()
 #: The longest line, its newline included.
 LINE_SIZE = 1024
 #: A server keeps so much for a client, and no more.
 QUEUE_SIZE = 65536
+#: More than the kernel still takes for a client for whom it has no room: its
+#: next probe of the shut window lets the buffer grow once more.
+BEHIND = 40960
 #: More than the buffers of both kernels hold while a client does not read.
 TOO_MUCH = 2 << 20
 _TWO = """SERVER -P PORT          # and in two other terminals:
@@ -44,11 +47,12 @@ def far_side(server, peer):
         else None
 
 
-def hold_up(server, speaker, slow, others):
+def hold_up(server, speaker, slow, others=(), behind=BEHIND):
     """Lines for `slow`, who does not read, until the kernel takes no more.
 
-    A few of them are with the server then, which sends or keeps them.  Who
-    is slow is read by nobody; the `others` get all.  Returns what was said.
+    More than `behind` bytes of them are with the server then, which sends or
+    keeps them.  Who is slow is read by nobody; the `others` get all.  Returns
+    what was said.
     """
     said = b""
     while len(said) < TOO_MUCH:
@@ -59,9 +63,10 @@ def hold_up(server, speaker, slow, others):
         row = far_side(server, slow)
         if row is None:
             raise Failure("end-of-stream", "the server dropped a client that "
-                          f"was behind by {count(len(fresh), 'byte')} at most,"
+                          "was behind by "
+                          f"{count(behind + len(fresh), 'byte')} at most,"
                           " not counting what the kernel keeps")
-        if row.sent + row.unsent < len(said):
+        if row.sent + row.unsent + behind < len(said):
             return said
         for peer in others:
             peer.expect(fresh)
@@ -124,7 +129,7 @@ def test_several_lines(server):
     The kernel puts together what comes while the server is busy.
     """
     speaker, hearer = join(server, 2)
-    lines = b"one\ntwo\nand three\n"
+    lines = b"one\ntwo\nand %s\n" % word()
     server.freeze()
     speaker.send(lines)
     server.thaw()
@@ -147,8 +152,8 @@ def test_half_line(server):
     for piece in (b"Half a line ", b"is not "):
         speaker.send(piece)
         hearer.expect_silence()
-    speaker.send(b"a line.\n")
-    hearer.expect(b"Half a line is not a line.\n")
+    speaker.send(b"a line: %s\n" % word())
+    hearer.expect(b"Half a line is not a line: %s\n" % word())
 
 
 @case("broadcast/never-mixed", role="server", group=GROUP, services=ONLY,
@@ -169,10 +174,11 @@ def test_never_mixed(server):
     one, two, hearer = join(server, 3)
     for speaker, piece in ((one, b"One begins, "), (two, b"Two begins, "),
                            (one, b"goes on, "), (two, b"goes on, "),
-                           (one, b"ends.\n"), (two, b"ends.\n")):
+                           (one, word(1) + b"\n"), (two, word(2) + b"\n")):
         speaker.send(piece)
         server.quiet()
-    hearer.expect(b"One begins, goes on, ends.\nTwo begins, goes on, ends.\n")
+    hearer.expect(b"One begins, goes on, %s\nTwo begins, goes on, %s\n"
+                  % (word(1), word(2)))
 
 
 @case("broadcast/order", role="server", group=GROUP, services=ONLY,
@@ -221,7 +227,7 @@ def test_all_bytes(launch_server):
     """
     server = launch_server(typing=True)
     speaker, hearer = join(server, 2)
-    every = bytes(set(range(256)) - {10}) + b"%n%s%x\r\n"
+    every = bytes(set(range(256)) - {10}) + b"%n%s%x " + word() + b"\r\n"
     speaker.send(every)
     hearer.expect(every)
     server.program.type(every)
@@ -283,8 +289,8 @@ def test_operator_pieces(launch_server):
     hearer.expect_silence()
     speaker.send(LINE)
     hearer.expect(LINE)
-    server.program.type(b"and its rest.\n")
-    hearer.expect(b"Half a line and its rest.\n")
+    server.program.type(b"and its rest: %s\n" % word())
+    hearer.expect(b"Half a line and its rest: %s\n" % word())
 
 
 @case("broadcast/operator-last-line", role="server", group=GROUP,
@@ -303,9 +309,9 @@ def test_operator_last_line(launch_server):
     """
     server = launch_server(typing=True)
     peer, = join(server, 1)
-    server.program.type(b"The last words")
+    server.program.type(b"The last words: " + word())
     server.program.end_input()
-    peer.expect(b"The last words\n")
+    peer.expect(b"The last words: %s\n" % word())
     peer.expect_silence()
 
 
@@ -404,7 +410,7 @@ def test_leaver_in_the_loop(server):
     leaver, = join(server, 1)
     slow, = join(server, 1, receive_buffer=4096)
     hearer, speaker = join(server, 2)
-    before = hold_up(server, speaker, slow, (leaver, hearer))
+    before = hold_up(server, speaker, slow, (leaver, hearer), behind=0)
     leaver.half_close()
     server.quiet()
     slow.expect(before)
@@ -499,7 +505,7 @@ def test_late_reader(server):
     """
     slow, = join(server, 1, receive_buffer=4096)
     speaker, = join(server, 1)
-    before = hold_up(server, speaker, slow, ())
+    before = hold_up(server, speaker, slow)
     slow.expect(before)
     speaker.send(LINE)
     slow.expect(LINE)
@@ -673,7 +679,7 @@ def test_finish_queue(server):
     """
     slow, = join(server, 1, receive_buffer=4096)
     speaker, = join(server, 1)
-    before = hold_up(server, speaker, slow, ())
+    before = hold_up(server, speaker, slow)
     server.program.ended_by_harness = True
     server.program.signal(signal.SIGTERM)
     server.quiet()
@@ -698,7 +704,7 @@ def test_end_bounded(server):
     """
     slow, = join(server, 1, receive_buffer=4096)
     speaker, = join(server, 1)
-    hold_up(server, speaker, slow, ())
+    hold_up(server, speaker, slow)
     server.expect_orderly_end(when="while a client does not read")
 
 
@@ -723,15 +729,16 @@ def test_python_client(server):
     witness, = join(server, 1)
     stage.wait(lambda: accepted_all(server, 3), None,
                "the clients are not accepted", program=server.program)
-    witness.send(b"from the harness\n")
-    speaker.type(b"from Python\n")
-    witness.expect(b"from Python\n")
+    here, there = b"from the harness: " + word(1), b"from Python: " + word(2)
+    witness.send(here + b"\n")
+    speaker.type(there + b"\n")
+    witness.expect(there + b"\n")
     for program in (speaker, hearer):
         program.end_input()
         stage.wait(program.ending, None, "the client in Python does not end",
                    program=server.program)
     heard = sorted(hearer.stdout.splitlines())
-    if heard != [b"from Python", b"from the harness"]:
+    if heard != [there, here]:
         raise Failure("output", f"the client in Python printed {heard!r}",
                       hearer.stderr.decode(errors="replace")[-500:])
 

@@ -5,15 +5,15 @@ import socket
 
 from sockstep import procfs
 from sockstep.case import SHOULD, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.datagram import MOST_BYTES
 from sockstep.failure import Failure, mismatch, within
 from sockstep.listener import LOOPBACK
 from sockstep.transcript import count
 
 GROUP = "Datagrams"
-LINE = b"a datagram of 2 words"
-OTHER = b"and another one, of 6 words"
+LINE = b"a datagram of 3 words " + word(1)
+OTHER = b"and another one, of 7 words, " + word(2)
 #: The documents' programs keep 2,048 bytes; 1,472 fill a frame of Ethernet.
 SMALL = (1, 2, 15, 16, 511, 512, 1023, 1024, 1472, 1473, 2047, 2048)
 LARGE = (2049, 4096, 9001, 65_506, MOST_BYTES)
@@ -46,18 +46,23 @@ def still_served(server, what):
        source="document 003, 7.1; recvfrom(2), sendto(2)",
        hints=["recvfrom() tells who sent the datagram.",
               "Give the address that recvfrom() filled in to sendto(), with "
-              "its length."],
+              "its length, and send through the same socket."],
        by_hand="printf 'hello' | nc -u -W 1 HOST PORT   must print HELLO")
 def test_answer(server):
-    """Each datagram is answered in upper case, to the one who sent it.
+    """Each datagram is answered to its sender, in upper case, from the
+    port that was asked.
 
     There is no connection that would say whose turn it is: the address of
-    the sender comes with each datagram, and is good for that one.
+    the sender comes with each datagram, and is good for that one. A client
+    that is connected lets in only what comes from the port that it asked.
     """
     first, second = server.connect(), server.connect()
     for peer, text in ((first, LINE), (second, OTHER), (first, b"x\n"),
                        (second, LINE)):
         ask(peer, text)
+        if peer.sender[1] != server.port:
+            raise Failure("wrong-bytes", f"port {server.port} was asked, and "
+                          f"the answer came from port {peer.sender[1]}")
     first.expect_silence()
     second.expect_silence()
 
@@ -166,8 +171,8 @@ def test_short_after_long(server):
 
     What is left of the other in the buffer may be another client's secret.
     """
-    ask(server.connect(), pattern(2048))
-    ask(server.connect(), b"short")
+    ask(server.connect(), pattern(2000))
+    ask(server.connect(), word())
 
 
 @asked("datagram/letters-only", group=GROUP, defects=(4, 119, 120),
@@ -182,7 +187,7 @@ def test_letters_only(server):
 
     NUL, newline and per cent sign are text as well, at any place in it.
     """
-    ask(server.connect(), bytes(range(128)) + b"%n%s\r\n" + b"\0a\0")
+    ask(server.connect(), word() + bytes(range(128)) + b"%n%s\r\n\0a\0")
 
 
 @asked("datagram/many-senders", group=GROUP, defects=(88, 91, 126),
@@ -361,7 +366,7 @@ def test_unicode(server):
     for text in ("éàü", "straße", "привет, мир", "ΐ ŉ ǰ", "ﬃ ﬁ", "ı i ſ",
                  "ⓐ ａ 𐐨", "日本 no case", "ǆ ǅ", "e\u0301"):
         with within(repr(text)):
-            ask(peer, text.encode())
+            ask(peer, word() + text.encode())
 
 
 @asked("datagram/no-utf8", group="Text", defects=(9, 120),
@@ -378,11 +383,11 @@ def test_no_utf8(server):
     the next datagram is no continuation of this one.
     """
     peer = server.connect()
-    for text in (b"\xffa\xfe", b"ab\xc3", b"\xa9 ab", b"\xc0\xafa",
-                 b"\xed\xa0\x80z", b"\xf5\x80\x80\x80q", b"\xe2\x82a\xac",
-                 b"z\xf0\x90", bytes(range(128, 256))):
+    for text in (b"\xffa\xfe", b"a\xc3", b"\xa9 a", b"\xc0\xafa",
+                 b"\xed\xa0\x80a", b"\xf5\x80\x80\x80a", b"\xe2\x82a\xac",
+                 b"a\xf0\x90", bytes(range(128, 256)) + b"a"):
         with within(repr(text)):
-            ask(peer, text)
+            ask(peer, text.replace(b"a", word()))
 
 
 @asked("datagram/answer-too-large", group=GROUP, level=SHOULD, defects=(92,),
@@ -498,7 +503,7 @@ def test_python_client(server):
     That is what the reader of the document has at hand.
     """
     host, port = server.address
-    for line in (b"hello from python", b"x"):
+    for line in (b"hello from python, " + word(), b"x"):
         client = server.stage.assist("client", "udp_uppercase_client.py", host,
                                      str(port))
         client.type(line + b"\n")

@@ -1,16 +1,18 @@
 """The documents' own clients, seen from a server."""
 from sockstep.case import STREAMS, case
+from sockstep.data import word
 from sockstep.failure import Failure
 
-LINES = (b"one", b"two", b"and the last one", b"")
-REPLIES = b":>one\n:>two\n:>and the last one\n:"
+LAST = b"and the last one: " + word()
+LINES = (b"one", b"two", LAST, b"")
+REPLIES = b":>one\n:>two\n:>%s\n:" % LAST
 #: For each kind of contract: client, what is typed, what it must print.
 CLIENTS = {
-    "one": [("echo_client_once.py", LINES[2:3], b":>and the last one\n")],
+    "one": [("echo_client_once.py", LINES[2:3], b":>%s\n" % LAST)],
     "many": [
         ("echo_client_repeating.py", LINES, REPLIES),
         ("echo_client_000.py", LINES,
-         b"> b'one'\n> b'two'\n> b'and the last one'\n> ")],
+         b"> b'one'\n> b'two'\n> b'%s'\n> " % LAST)],
     "unix": [("echo_client_unix.py", LINES, REPLIES)],
 }
 

@@ -2,11 +2,11 @@
 import re
 
 from sockstep.case import EVERY_SERVICE, FOR_EVER, LINES, SHOULD, STREAMS, case
-from sockstep.data import line
+from sockstep.data import line, word
 from sockstep.failure import Failure
 
 GROUP = "End of stream and reset"
-LINE = b"The last words of a client count.\n"
+LINE = b"The last words of a client: %s\n" % word()
 _RESET = """python3 -c "import socket, struct
 s = socket.create_connection(('HOST', PORT)); s.sendall(b'half')
 s.setsockopt(1, socket.SO_LINGER, struct.pack('ii', 1, 0))"

@@ -28,10 +28,12 @@ def test_traversal(stage, launch_server):
     """No name makes the server write outside its folder.
 
     A client that may choose any path can replace the server's own program, or
-    any other file of its user. Folders above and absolute paths are tried.
+    any other file of its user. Folders above and absolute paths are tried, and
+    what leads above when a part of it has been taken away.
     """
     canary = stage.make_file("canary.txt", CANARY)
     for name in (b"../canary.txt", str(canary).encode(), b"a/../../canary.txt",
+                 b"./../canary.txt", b"....//canary.txt",
                  b"../../files/canary.txt", b"../fresh.txt"):
         server = launch_server()
         outside = server.program.workplace.parent
@@ -81,13 +83,15 @@ def test_folder_in_name(server):
     The document's client sends the whole path of its file, and its folders
     are not those of the server.
     """
-    for name in (b"photos/cat.jpg", b"/home/someone/cat.jpg"):
-        with within(f"the name {shorten(name)}"):
-            came = attempt(server, name, b"500", CONTENT)
+    files = {}
+    for name in ("photos/cat.jpg", "/home/someone/dog.jpg"):
+        with within(f"the name {shorten(name.encode())}"):
+            came = attempt(server, name.encode(), b"500", CONTENT)
             if NAME_OK not in came:
                 raise Failure("wrong-bytes", "it was not taken: it got "
                               f"{shorten(came) or 'nothing'}")
-            expect_stored(server, {"cat.jpg": CONTENT})
+            files[name.rpartition("/")[2]] = CONTENT
+            expect_stored(server, files)
 
 
 @case("files/long-name", **FILE, defects=(114,),
@@ -141,8 +145,9 @@ def test_log_control(server):
     ESC can clear the screen of whoever reads the log, or change what it says;
     a newline in a name makes a line that the server never wrote.
     """
-    attempt(server, b"a\x1b[2Jb\r\nserver: all is well: truly\x7f", b"500",
-            CONTENT)
+    for name in (b"a\x1b[2Jb", b"a\nserver: all is well: truly", b"all\rno",
+                 b"del\x7f"):
+        attempt(server, name, b"500", CONTENT)
     attempt(server, b"\x1b[2J/..")
     for place, text in (("output", server.program.stdout),
                         ("error", server.program.stderr)):

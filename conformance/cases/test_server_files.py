@@ -3,7 +3,7 @@ import signal
 import socket
 
 from sockstep.case import SHOULD, case
-from sockstep.data import pattern
+from sockstep.data import pattern, word
 from sockstep.failure import Failure, within
 from sockstep.transcript import count, shorten
 from sockstep.uploads import (
@@ -14,7 +14,7 @@ GROUP = "Files"
 #: Threads and processes that a server may have, however many clients come.
 MOST_TASKS = 500
 FILE = dict(role="server", group=GROUP, services=("file",))
-OLD = b"The file that was good before.\n"
+OLD = b"The file that was good before: %s\n" % word()
 NEW = pattern(5000, 7)
 #: By hand, from another folder; `sha256sum` of both files must agree.
 SEND = "python3 conformance/peers/file_client.py HOST PORT FILE\n"
@@ -38,7 +38,7 @@ def test_stored(server):
     Every value of a byte occurs in files, NUL and newline included, and names
     hold blanks and letters of every language.
     """
-    content = bytes(range(256)) * 9
+    content = word() + bytes(range(256)) * 9
     upload(server, "a file für 한국.bin".encode(), content)
     expect_stored(server, {"a file für 한국.bin": content})
 
@@ -79,6 +79,8 @@ def test_split(server):
     for begin, end in ((0, 1), (1, 1030), (1030, 4999), (4999, 5000)):
         peer.send(NEW[begin:end])
         server.quiet()
+        if peer.ended():
+            break                       # a part was enough for it
     peer.half_close()
     peer.expect(FILE_OK)
     expect_stored(server, {"split.bin": NEW})
@@ -161,6 +163,7 @@ def test_answer_arrives(server):
     server.thaw()
     peer.expect(FILE_OK)
     server.quiet()
+    peer.expect_no_reset()
     peer.half_close()
     peer.expect_end()
 
@@ -529,7 +532,10 @@ def test_killed(launch_server):
         server.quiet()
         server.kill()
         with within(f"killed after {offset:,} of 5,000 bytes"):
-            expect_stored(server, {"old.txt": OLD}, hidden=True)
+            expect_stored_as(server, "old.txt", OLD, "after that")
+            if "new.bin" in (found := server.files()):
+                raise Failure("wrong-bytes", "there is a file 'new.bin' with "
+                              f"{len(found['new.bin']):,} bytes")
 
 
 @case("files/term-finishes", **FILE, defects=(30,),
@@ -692,7 +698,13 @@ def test_creation_failed(launch_server):
     first = server.connect()
     first.send(b"first.bin")
     server.expect_alive("a thread that could not be made")
-    if first.ended():
-        first.close()
     upload(server, b"second.bin", NEW)
+    server.stage.wait(lambda: first.ended() or NAME_OK in first.got, first,
+                      "the client for whom no thread or process could be made "
+                      "is neither served nor told, and its connection stays "
+                      "open", program=server.program)
     expect_stored(server, {"second.bin": NEW})
+    server.stage.wait(lambda: first.ended() or first.got, first,
+                      "the client for whom no thread or process could be made "
+                      "is neither served nor told, and its connection stays "
+                      "open", program=server.program)

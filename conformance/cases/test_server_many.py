@@ -4,7 +4,7 @@ import signal
 from sockstep import procfs
 from sockstep.case import SHOULD, case
 from sockstep.crowd import fill, gather, talk
-from sockstep.data import line, pattern
+from sockstep.data import line, pattern, word
 from sockstep.failure import Failure, mismatch
 from sockstep.transcript import count, shorten
 
@@ -76,8 +76,8 @@ def test_half_line(server):
     slow.send(b"half a ")
     server.quiet()
     server.exchange(1)
-    slow.send(b"line\n")
-    slow.expect(b"half a line\n")
+    slow.send(word() + b"\n")
+    slow.expect(b"half a %s\n" % word())
 
 
 @case("many/slow-reader", role="server", group=GROUP, clients=MANY,
@@ -551,7 +551,7 @@ def test_creation_failed(launch_server):
     server.address = stage.wait_listening(program).local
     first = server.exchange(1)
     second = server.connect()
-    second.send(b"who serves me?\n")
+    second.send(b"who is %s?\n" % word())
     server.expect_alive("a thread or process that could not be made")
     server.exchange(2, first)
     third = server.exchange(3)

@@ -6,6 +6,7 @@ import re
 from sockstep import faults
 from sockstep.case import (
     EVERY_SERVICE, EVERY_TRANSPORT, FOR_EVER, SHOULD, STREAMS, case)
+from sockstep.data import word
 from sockstep.failure import Failure, HarnessError
 from sockstep.transcript import count
 
@@ -372,10 +373,10 @@ def test_waiting_client(server):
     server.quiet()                          # it is accepted
     server.exchange(1, first)
     second = server.connect()
-    second.send(b"one that\nwaited\n")
+    second.send(b"one that\nwaited: %s\n" % word())
     second.half_close()
     server.quiet()
     server.exchange(2, first)
     first.close()
-    second.expect(b"one that\nwaited\n")
+    second.expect(b"one that\nwaited: %s\n" % word())
     second.expect_end()

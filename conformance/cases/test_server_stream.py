@@ -1,6 +1,6 @@
 """The byte stream, seen from a server: what is sent comes back whole."""
 from sockstep.case import STREAMS, case
-from sockstep.data import line, pattern
+from sockstep.data import line, pattern, word
 
 GROUP = "Byte stream"
 
@@ -34,11 +34,12 @@ def test_split_message(server):
     need many recv() of the server.
     """
     peer = server.connect()
-    for piece in (b"The fi", b"rst, the sec", b"ond, the last.\n"):
+    pieces = b"The fi", b"rst, the sec", b"ond, the last: %s\n" % word()
+    for piece in pieces:
         peer.send(piece)
         server.quiet()
     peer.half_close()
-    peer.expect(b"The first, the second, the last.\n")
+    peer.expect(b"".join(pieces))
     peer.expect_end()
 
 
@@ -63,7 +64,7 @@ def test_every_offset(server):
     A program that treats pieces of one byte, or the place of the newline in
     the piece, in a special way works until the network cuts there.
     """
-    text = "a lïne 한\n".encode()
+    text = word() + " ï한\n".encode()
     for cut in range(1, len(text)):
         server = server if cut == 1 else server.again()
         peer = server.connect()
@@ -92,10 +93,11 @@ def test_coalesced_lines(server):
     peer = server.connect()
     server.quiet()
     server.freeze()
-    for text in (b"the first\n", b"second line\n", b"3\n"):
+    lines = b"the first\n", b"second line\n", word() + b"\n"
+    for text in lines:
         peer.send(text)
     server.thaw()
-    peer.expect(b"the first\nsecond line\n3\n")
+    peer.expect(b"".join(lines))
 
 
 @case("echo/embedded-nul", role="server", group=GROUP, defects=(4,),
@@ -116,7 +118,7 @@ def test_embedded_nul(server):
     strcpy() and "%s" lose everything behind it.
     """
     peer = server.connect()
-    text = b"\0before, be\0tween, and after\0\n"
+    text = b"\0%s, be\0tween, and after\0\n" % word()
     peer.send(text)
     peer.expect(text)
 
@@ -144,8 +146,9 @@ def test_all_bytes(server):
     peer = server.connect()
     values = bytes(value for value in range(256) if value != ord("\n"))
     invalid = b"\x80 \xc3( \xc0\xaf \xed\xa0\x80 \xf5\x80\x80\x80 \xff\xff\xfe"
-    peer.send(values + invalid + b"\n")
-    peer.expect(values + invalid + b"\n")
+    text = word() + values + invalid + b"\n"
+    peer.send(text)
+    peer.expect(text)
 
 
 @case("echo/buffer-sizes", role="server", group=GROUP, defects=(6, 128),
@@ -199,8 +202,8 @@ def test_stale_bytes(server):
         peer.send(text)
         peer.expect(text)
         peer.expect_silence()
-    peer.send(b"short\n")
-    peer.expect(b"short\n")
+    peer.send(word() + b"\n")
+    peer.expect(word() + b"\n")
     peer.expect_silence()
 
 
@@ -219,9 +222,10 @@ def test_unterminated_end(server):
     one drops their last words.
     """
     peer = server.connect()
-    peer.send(b"the last words")
+    text = b"the last words: " + word()
+    peer.send(text)
     peer.half_close()
-    peer.expect(b"the last words")
+    peer.expect(text)
 
 
 @case("echo/carriage-return", role="server", group=GROUP, defects=(8,),
@@ -242,7 +246,7 @@ def test_carriage_return(server):
     that from a fault of the network.
     """
     peer = server.connect()
-    text = b"one \r within, two \r\r, and one at the end\r\n"
+    text = b"%s: one \r within, two \r\r, one at the end\r\n" % word()
     peer.send(text)
     peer.expect(text)
 
@@ -265,7 +269,7 @@ def test_format_characters(server):
     that is how strangers take programs over.
     """
     peer = server.connect()
-    text = b"%s%n" * 24 + b" %x %d %5$s %% 100%\n"
+    text = b"%s%n" * 24 + b" %x %d %5$s %% 100% " + word() + b"\n"
     peer.send(text)
     peer.expect(text)
 
@@ -290,8 +294,9 @@ def test_as_it_comes(server):
     both wait for ever.
     """
     peer = server.connect()
-    peer.send(b"no newline yet")
-    peer.expect(b"no newline yet")
+    text = b"no newline yet: " + word()
+    peer.send(text)
+    peer.expect(text)
 
 
 @case("echo/large-message", role="server", group=GROUP, defects=(1, 10),
@@ -339,8 +344,8 @@ def test_misuse(server):
     byte too many; Valgrind sees it even where nothing crashes.
     """
     peer = server.connect()
-    peer.send(b"short")
-    peer.expect(b"short")           # else there is nothing to find
+    peer.send(word())
+    peer.expect(word())             # else there is nothing to find
     for number, data in enumerate(PAYLOADS):
         if peer.end:                # it takes one piece for the message
             if number == 3:

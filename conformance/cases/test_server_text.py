@@ -4,7 +4,7 @@ import unicodedata
 from pathlib import Path
 
 from sockstep.case import case
-from sockstep.data import capitals, character_at, line, pattern
+from sockstep.data import capitals, character_at, line, pattern, word
 from sockstep.failure import Failure, within
 
 GROUP = "Text"
@@ -103,7 +103,7 @@ def test_ascii(server):
     Between and behind the letters of ASCII are other characters, whose bits
     look like those of letters.
     """
-    ask(server, bytes(range(0x20, 0x7f)) + b"\ta line\n")
+    ask(server, word() + bytes(range(0x20, 0x7f)) + b"\ta line\n")
 
 
 @case("text/small-letters", role="server", group=GROUP, defects=(120,),
@@ -125,7 +125,7 @@ def test_small_letters(server):
     for text in ("été, àçñöþ ÿ", "жук я ѓ", "ω ά ς σ", "ա ֆ", "ẻ ỹ ⓐ ａ",
                  "ɐɐɐ", "ⱥ", "ı ſ", "µ", "𐐨𐑏"):
         with within(f"with the line {text}"):
-            ask(server, text.encode() + b"\n")
+            ask(server, word() + f" {text}\n".encode())
             server = server.again()
 
 
@@ -143,7 +143,7 @@ def test_sharp_s(server):
     Unicode has characters whose capital is two characters or three. A
     function from one character to one cannot tell that.
     """
-    ask(server, "straße und maß\n".encode())
+    ask(server, "straße und maß, ".encode() + word() + b"\n")
 
 
 @case("text/one-to-many", role="server", group=GROUP,
@@ -162,7 +162,7 @@ def test_one_to_many(server):
     """
     for text in ("ﬁn oﬃce ﬂ ﬆ", "ŉ ǰ ẖ ẗ", "ΐ ΰ ὐ ᾳ ᾷ ῼ", "և ﬓ"):
         with within(f"with the line {text}"):
-            ask(server, text.encode() + b"\n")
+            ask(server, word() + f" {text}\n".encode())
             server = server.again()
 
 
@@ -180,7 +180,7 @@ def test_caseless(server):
     that stand in the tables between the letters.
     """
     text = "한국어 漢字 かな שלום مرحبا ÷×¿ ÀÉ ΩЖ ẞ ① € 🙂 𝄞"
-    ask(server, text.encode() + b"\n")
+    ask(server, word() + f" {text}\n".encode())
 
 
 @case("text/every-character", role="server", group=GROUP, defects=(120,),
@@ -201,7 +201,8 @@ def test_every_character(server):
     The characters are those whose capitals no version of Unicode since 4.1
     has changed, so that it does not matter which one the program knows.
     """
-    ask(server, "".join(known_characters()).encode() + b"\n")
+    text = "".join(known_characters())
+    ask(server, word() + text.encode() + b"\n")
 
 
 @case("text/locale", role="server", group=GROUP, defects=(120,),
@@ -234,7 +235,7 @@ def test_locale(launch_server, stage):
                 "LC_ALL": name, "LANG": name,
                 "LOCPATH": os.fspath(turkish.parent)
                 if name == turkish.name else ""})
-            ask(server, "fié ı straſe\n".encode())
+            ask(server, word() + " fié ı straſe\n".encode())
             server.done()
 
 
@@ -257,7 +258,7 @@ def test_all_bytes(server):
     negative number reads memory in front of its table.
     """
     values = bytes(value for value in range(256) if value != ord("\n"))
-    ask(server, "é ".encode() + values + " é\n".encode())
+    ask(server, word() + " é ".encode() + values + " é\n".encode())
 
 
 @case("text/invalid-bytes", role="server", group=GROUP, defects=(9,),
@@ -280,7 +281,7 @@ def test_invalid_bytes(server):
     """
     for why, wrong in INVALID.items():
         with within(f"with {why}, between two letters"):
-            ask(server, b"\xc3\xa9" + wrong + b"\xc3\xa9z\n")
+            ask(server, word() + b"\xc3\xa9" + wrong + b"\xc3\xa9z\n")
             server = server.again()
 
 
@@ -303,7 +304,7 @@ def test_truncated_end(server):
         for end in (b"\n", b""):
             with within(f"with {tail.hex(' ')} before the "
                         + ("newline" if end else "end of the stream")):
-                ask(server, b"\xc3\xa9" + tail + end).expect_end()
+                ask(server, word() + b"\xc3\xa9" + tail + end).expect_end()
                 server = server.again()
 
 
@@ -347,10 +348,11 @@ def test_split_message(server):
     need many recv() of the server.
     """
     peer = server.connect()
-    for piece in (b"the fi", b"rst, the sec", b"ond, the last.\n"):
+    pieces = b"the fi", b"rst, the sec", b"ond, the last: %s\n" % word()
+    for piece in pieces:
         peer.send(piece)
         server.quiet()
-    peer.expect(b"THE FIRST, THE SECOND, THE LAST.\n")
+    peer.expect(b"".join(pieces).upper())
     peer.expect_end()
 
 
@@ -369,7 +371,7 @@ def test_split_character(server):
     Most texts are shorter than a piece, so that this shows only on a busy
     network, and there once in a thousand times.
     """
-    text = "aéяẻ𐐨z\n".encode()
+    text = "aéяẻ𐐨 ".encode() + word() + b"\n"
     for cut in range(1, len(text)):
         with within(f"cut after byte {cut} of {text.hex(' ')}"):
             peer = server.connect()
@@ -395,7 +397,7 @@ def test_byte_by_byte(server):
     What is kept back has to be kept back again when the next byte does not
     complete it either.
     """
-    text = "ẻ𐐨яé\n".encode()
+    text = "ẻ𐐨яé ".encode() + word() + b"\n"
     peer = server.connect()
     for value in text:
         peer.send(bytes([value]))
@@ -445,7 +447,7 @@ def test_growth(server):
     A buffer for the reply that is as large as that for the request works for
     English, and for nearly everybody else.
     """
-    ask(server, "ΐ".encode() * 8000 + b"\n")
+    ask(server, word() + "ΐ".encode() * 8000 + b"\n")
 
 
 @case("text/embedded-nul", role="server", group=GROUP, defects=(4,),
@@ -461,7 +463,7 @@ def test_embedded_nul(server):
 
     A string of C ends at its first NUL, a message does not.
     """
-    ask(server, b"\0before, be\0tween, and after\0\n")
+    ask(server, b"\0%s, be\0tween, and after\0\n" % word())
 
 
 @case("text/carriage-return", role="server", group=GROUP, defects=(8,),
@@ -478,7 +480,8 @@ def test_carriage_return(server):
 
     Only a newline, or the end of the stream, ends the message.
     """
-    ask(server, b"one \r within, \r\r and one at the end\r\n").expect_end()
+    ask(server, b"%s: one \r within, \r\r and one at the end\r\n"
+        % word()).expect_end()
 
 
 @case("text/unterminated-end", role="server", group=GROUP, defects=(8, 32),
@@ -496,10 +499,11 @@ def test_unterminated_end(server):
     """
     server.freeze()
     peer = server.connect()
-    peer.send(b"the last words")
+    text = b"the last words: " + word()
+    peer.send(text)
     peer.half_close()
     server.thaw()
-    peer.expect(b"THE LAST WORDS")
+    peer.expect(text.upper())
     peer.expect_end()
 
 
@@ -519,8 +523,8 @@ def test_ends_at_newline(server):
     direction open, and read until the server ends.
     """
     peer = server.connect()
-    peer.send(b"one line\nand another\n")
-    peer.expect(b"ONE LINE\n")
+    peer.send(b"one line: %s\nand another\n" % word())
+    peer.expect(b"ONE LINE: %s\n" % word().upper())
     peer.expect_end()
 
 
@@ -542,8 +546,9 @@ def test_as_it_comes(server):
     reply, both wait for ever.
     """
     peer = server.connect()
-    peer.send(b"no newline yet")
-    peer.expect(b"NO NEWLINE YET")
+    text = b"no newline yet: " + word()
+    peer.send(text)
+    peer.expect(text.upper())
 
 
 @case("text/stale-bytes", role="server", group=GROUP, defects=(7, 91),
@@ -569,7 +574,7 @@ def test_stale_bytes(server):
     server.quiet()
     peer.reset()
     server.quiet()
-    peer = ask(server.again(), b"short\n")
+    peer = ask(server.again(), word() + b"\n")
     peer.expect_end()
 
 
@@ -611,7 +616,7 @@ def test_bounded_memory(server):
     A server that keeps a line until its newline comes gives all its memory to
     the first client whose line has none.
     """
-    ask(server, b"read\n")          # who reads nothing stores nothing either
+    ask(server, word() + b"\n")     # who reads nothing stores nothing either
     server = server.again()
     peer = server.connect(receive_buffer=4096, send_buffer=1 << 16)
     peer.send_until_blocked(pattern(TOO_MUCH))
@@ -680,7 +685,7 @@ def test_text_misuse(server):
     Replies that grow, characters that are cut off, and pieces as long as the
     usual buffers find the byte too many.
     """
-    ask(server, b"short\n")         # else there is nothing to find
+    ask(server, word() + b"\n")     # else there is nothing to find
     server = server.again()
     for data in ("ΐ".encode() * 600, "ΐ".encode() * 2100, b"cut \xf0",
                  b"cut \xe1\xba\n", b"\xff" * 1024, pattern(1024),
@@ -709,14 +714,14 @@ def test_uppercase_client(server):
     half-close.
     """
     host, port = server.address
-    for word in (b"hello, world", b"and again"):
+    for text in (b"hello, " + word(), b"and again, " + word()):
         client = server.stage.assist("client", "uppercase_client.py", host,
                                      str(port))
-        client.type(word + b"\n")
+        client.type(text + b"\n")
         client.end_input()
         server.stage.wait(client.ending, None, "the document's client does "
                           "not end", program=server.program)
-        due = b"Input lowercase sentence:From Server:  " + word.upper() + b"\n"
+        due = b"Input lowercase sentence:From Server:  " + text.upper() + b"\n"
         if client.ending().status != 0 or client.stdout != due:
             raise Failure("output", f"the document's client printed "
                           f"{client.stdout!r} instead of {due!r} and ended "

@@ -11,6 +11,7 @@ One job a module:
 `plugin`                the pytest side: parameters, fixtures, records
 `stage`                 all that one case has on: programs, peers, listener
 `closing`               what is asked after every case
+`proof`                 whether the program serves at all
 `program`               one process under test
 `peer`, `listener`      a scripted end of a connection, a server for clients
 `unix`, `datagram`      the same over AF_UNIX and UDP

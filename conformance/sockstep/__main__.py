@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from . import catalogue, check, confine, difference, explain, foreign, \
-    matrix, procfs, prove, selection, soak, variants
+    matrix, procfs, prove, run, selection, soak, variants
 from .build import BuildError
 from .contract import LessonError, load_lessons
 from .console import Console
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one.add_argument("--sweep", type=_sweep, default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
+    one.add_argument("--seed", type=_seed)
 
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--n", type=int, default=10)
     one.add_argument("--load", type=_jobs, default=os.cpu_count() or 1)
     one.add_argument("--under")
+    one.add_argument("--seed", type=_seed)
 
     one = commands.add_parser("explain", help="tell of a case")
     one.add_argument("--case", required=True)
@@ -77,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
 def _jobs(text: str) -> int:
     if not text.isdigit() or int(text) > 64:
         raise argparse.ArgumentTypeError("a number from 0 to 64")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > run.MOST_SEED:
+        raise argparse.ArgumentTypeError(f"a number up to {run.MOST_SEED}")
     return int(text)
 
 

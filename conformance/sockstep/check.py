@@ -47,7 +47,9 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
                                          for lesson in all_lessons},
                         tools(root), arguments.leaks == "yes",
-                        arguments.sweep)
+                        arguments.sweep,
+                        run.fresh_seed() if arguments.seed is None
+                        else arguments.seed)
         variants.sanitize(plan, cases, root, arguments.jobs)
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
@@ -101,7 +103,8 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
 
     out = Path(arguments.out) if arguments.out else root / "build/report"
     results = Results(out / "results.json",
-                      environment(_command(arguments), arguments.jobs),
+                      environment(_command(arguments, plan.seed),
+                                  arguments.jobs, plan.seed),
                       cases, plan.targets, lessons)
     tally: Counter = Counter()
     start = time.monotonic()
@@ -142,7 +145,7 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
         console.ladder(judged, plan.targets, lessons)
     _tell_failures(console, bad, cases, submitted)
     _tell_end(console, judged, tally, total + len(unbuilt), seconds, outcome,
-              arguments, out)
+              plan.seed, out)
     if score:
         console.line()
         console.line(console.paint(
@@ -164,7 +167,7 @@ def _score(judged: list[dict], plan: run.Plan, cases: dict,
     return {"points": got, "of": of}
 
 
-def _command(arguments: argparse.Namespace) -> str:
+def _command(arguments: argparse.Namespace, seed: int) -> str:
     words = ["make", "check"]
     for name in ("lesson", "role", "step", "case", "submission"):
         value = getattr(arguments, name, None)
@@ -176,7 +179,7 @@ def _command(arguments: argparse.Namespace) -> str:
         words.append(f"SWEEP={shlex.quote(arguments.sweep)}")
     if getattr(arguments, "variant", None):
         words.append(f"VARIANT={arguments.variant}")
-    return " ".join(words)
+    return " ".join([*words, f"SEED={seed}"])
 
 
 def _tell_failures(console: Console, bad: list[dict], cases: dict,
@@ -197,7 +200,7 @@ def _tell_failures(console: Console, bad: list[dict], cases: dict,
 
 def _tell_end(console: Console, judged: list[dict], tally: Counter,
               total: int, seconds: float, outcome: run.Outcome,
-              arguments: argparse.Namespace, out: Path) -> None:
+              seed: int, out: Path) -> None:
     console.line()
     for text in outcome.broken:
         console.line(console.paint("the harness itself failed:", "red"))
@@ -221,6 +224,7 @@ def _tell_end(console: Console, judged: list[dict], tally: Counter,
                                "red" if tally["fail"] else "dim")
         + (", " + console.paint(count(tally["error"], "error"), "red")
            if tally["error"] else ""))
+    console.line(f"seed: {seed}; SEED={seed} sends the same bytes again")
     if out.resolve().is_relative_to(Path.cwd()):
         out = out.resolve().relative_to(Path.cwd())
     console.line(f"report: {out}/index.html, {out}/results.json")

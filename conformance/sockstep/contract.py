@@ -111,6 +111,7 @@ class Target:
     says: str = ""              # a mutant: what its failure must say
     memory: str = "own"         # or "managed", by an interpreter or a runtime
     variant: str = ""           # a key of variants.FLAGS, if it is built so
+    told: bool = False          # what its gaps say is read, too
 
     @property
     def has_options(self) -> bool:

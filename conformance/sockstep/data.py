@@ -1,7 +1,8 @@
 """Bytes to send: a lost, doubled or moved byte shows at once.
 
 Letters and digits only, so that a transcript stays readable and no other
-requirement (NUL, CR, per cent signs) is tested by accident.
+requirement (NUL, CR, per cent signs) is tested by accident.  Which they are
+is said by the seed of the run, so that no program can know them before.
 """
 from __future__ import annotations
 
@@ -12,13 +13,40 @@ import string
 _ALPHABET = (string.ascii_letters + string.digits).encode()
 _SIZE = len(_ALPHABET)
 _TWICE = _ALPHABET * 2
+#: A word that nobody can know: so many small letters, each once.
+_WORD_SIZE = 6
+_LETTERS = string.ascii_lowercase
+_seed = 0
+
+
+def set_seed(seed: int) -> None:
+    """All that follows is of this run.
+
+    It comes before the modules of cases, which keep some of their bytes.
+    """
+    global _seed
+    _seed = seed
+    _blocks.cache_clear()
+
+
+def word(number: int = 0) -> bytes:
+    """Six letters of this run; another `number`, other letters.
+
+    To be put into what a case sends always: whoever has seen an earlier run
+    does not know the answer.
+    """
+    return _letters(random.Random(f"{_seed} word {number}"))
+
+
+def _letters(chance: random.Random) -> bytes:
+    return "".join(chance.sample(_LETTERS, _WORD_SIZE)).encode()
 
 
 def pattern(size: int, seed: int = 0) -> bytes:
     """`size` bytes, each unlike its neighbours; another `seed`, other bytes.
 
-    They are runs of the alphabet, each of which begins where chance,
-    the same in every run, has it.
+    They are six letters of chance, and runs of the alphabet, each of which
+    begins where chance has it.
     """
     unit = 16 if size < 16 * _SIZE else 1024
     blocks = -(-size // (unit * _SIZE)) * unit      # few sizes are kept
@@ -27,9 +55,10 @@ def pattern(size: int, seed: int = 0) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _blocks(number: int, seed: int) -> bytes:
-    chosen = []
-    begin = 0
-    for step in random.Random(seed).randbytes(number):
+    chance = random.Random(f"{_seed} {seed}")
+    chosen = [_letters(chance)]
+    begin = _ALPHABET.index(chosen[0][-1]) + 1
+    for step in chance.randbytes(number):
         # Never one less than the last: two bytes would be equal there.
         begin = (begin + 1 + step % (_SIZE - 2)) % _SIZE
         chosen.append(_TWICE[begin:begin + _SIZE])

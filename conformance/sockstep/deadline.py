@@ -38,11 +38,20 @@ class Deadline:
 
     def __init__(self, seconds: float = WORK_SECONDS, factor: float = 1.0):
         self.seconds = seconds * factor * load_factor()
-        self._end = time.monotonic() + self.seconds
+        self._start = time.monotonic()
+        self._end = self._start + self.seconds
 
     def left(self) -> float:
         """Seconds that are left, never negative."""
         return max(0.0, self._end - time.monotonic())
+
+    def passed(self) -> float:
+        """Seconds since it was set."""
+        return time.monotonic() - self._start
+
+    def extend(self) -> None:
+        """Give as much time again; `seconds` stays what was allowed."""
+        self._end += self.seconds
 
     def expired(self) -> bool:
         return time.monotonic() >= self._end

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator
 
+from .transcript import count
+
 KINDS = {
     "wrong-bytes": "other bytes came than expected",
     "end-of-stream": "the stream ended too early",
@@ -65,6 +67,10 @@ class Failure(AssertionError):
         self.mismatch = mismatch
 
 
+class TooLate(Failure):
+    """What was due came, and was right, but after the time allowed."""
+
+
 @contextmanager
 def within(what: str) -> Iterator[None]:
     """A failure in here says which of several runs it was: "what: ...".
@@ -74,8 +80,8 @@ def within(what: str) -> Iterator[None]:
     try:
         yield
     except Failure as failure:
-        raise Failure(failure.kind, f"{what}: {failure.message}",
-                      failure.detail, failure.mismatch) from None
+        raise type(failure)(failure.kind, f"{what}: {failure.message}",
+                            failure.detail, failure.mismatch) from None
 
 
 class HarnessError(RuntimeError):
@@ -107,3 +113,29 @@ def mismatch(expected: bytes, got: bytes) -> Mismatch:
     start = max(0, offset - 16) // 16 * 16
     return Mismatch(offset, expected[start:start + 48],
                     got[start:start + 48], start)
+
+
+def arrived(came: bytes, due: bytes, verb: str = "") -> str:
+    """How much of what is due has come, all of it right so far."""
+    told = f"{len(came):,} of {count(len(due), 'byte')}" + (verb and " " + verb)
+    if came and came + b"\n" == due:
+        told += ", all but the newline at the end"
+    return told
+
+
+def explain(due: bytes, came: bytes) -> str:
+    """What often makes such a difference, as a clause; '' if none is known.
+    """
+    offset = first_difference(due, came)
+    wanted, found = due[offset:], came[offset:]
+    if not found:
+        return ""
+    if wanted[:1] == b"\n" and found[:8] == wanted[1:9]:
+        return ": the newline before it is missing"
+    if wanted[:1] == b"\n" and found[:2] == b"\r\n":
+        return ": the line ends with a carriage return and a newline"
+    if found[:1] == b"\0" and found[1:9] == wanted[:len(found[1:9])]:
+        return ": a NUL was sent, such as the one that ends a string of C"
+    if found[:1] == b"\n" and found[1:9] == wanted[:len(found[1:9])]:
+        return ": a newline came that is not due"
+    return ""

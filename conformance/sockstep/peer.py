@@ -15,8 +15,8 @@ import sys
 import termios
 from typing import TYPE_CHECKING
 
-from . import sockdiag
-from .failure import Failure, mismatch
+from . import leaving, sockdiag
+from .failure import Failure, arrived, explain, mismatch
 from .transcript import count, shorten
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ class Peer:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acknowledge()
         self.near = self.sock.getsockname()[:2]
+
+    @property
+    def whose(self) -> str:
+        """How a sentence speaks of this end: "client 1", "the server"."""
+        the = "the " if self.label.startswith("server") else ""
+        return the + self.label
 
     def far_inode(self) -> int:
         """The inode of the program's socket; 0 when it is gone."""
@@ -164,7 +170,7 @@ class Peer:
         """The next bytes are `data`, whatever pieces they come in."""
         start = self._taken
         right = 0                           # bytes compared so far
-        arrived = "came back" if self.stage.role == "server" else "came"
+        verb = "came back" if self.stage.role == "server" else "came"
 
         def complete() -> bool:
             nonlocal right
@@ -175,19 +181,18 @@ class Peer:
                 wrong = mismatch(data, came)
                 where = f" from byte {wrong.offset:,} on" if wrong.offset \
                     else ""
-                raise Failure("wrong-bytes", f"wrong bytes {arrived}{where}: "
+                raise Failure("wrong-bytes", f"wrong bytes {verb}{where}: "
                               f"expected {shorten(data[wrong.offset:])}, got "
-                              f"{shorten(came[wrong.offset:])}",
-                              mismatch=wrong)
+                              f"{shorten(came[wrong.offset:])}"
+                              + explain(data, came), mismatch=wrong)
             right += len(fresh)
             if right < len(data) and self.end:
                 raise self._cut(data[:right], data)
             return right == len(data)
 
-        self.stage.wait(complete, self,
-                        "{} of " + count(len(data), "byte") + f" {arrived}",
-                        lambda: f"{len(self.got) - start:,}", missing=data,
-                        start=start)
+        self.stage.wait(complete, self, "{}",
+                        lambda: arrived(bytes(self.got[start:]), data, verb),
+                        missing=data, start=start)
         self._taken = start + len(data)
 
     def expect_end(self) -> None:
@@ -198,8 +203,24 @@ class Peer:
                           f"{shorten(extra)} ({count(len(extra), 'byte')})",
                           mismatch=mismatch(b"", extra))
         if self.end == "reset":
-            raise Failure("reset", "the connection was reset where an "
-                          "orderly end of stream was due", detail=_WHY_RESET)
+            raise self._reset()
+
+    def expect_no_reset(self) -> None:
+        """No reset has come, not even behind the end of the stream.
+
+        There recv(2) does not tell it, but the next send(2) would.
+        """
+        self._pull()
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.end == "reset" or error in (errno.EPIPE, errno.ECONNRESET):
+            raise self._reset()
+
+    def _reset(self) -> Failure:
+        clause, why = self.how_left()
+        return Failure("reset", "the connection was reset where an orderly "
+                       "end of stream was due"
+                       + clause.replace(", ", ": it was closed ", 1),
+                       detail=why)
 
     def until_end(self) -> bytes:
         """Everything up to the end of the stream, orderly or not."""
@@ -302,27 +323,37 @@ class Peer:
             self.stage.transcript.add("program", self.label, self.end)
 
     def _cut(self, came: bytes, data: bytes) -> Failure:
-        where = f"after {len(came):,} of {count(len(data), 'byte')}"
+        where = f"after {arrived(came, data)}"
         program = self.stage.subject
         crash = self.stage.crash_of(program)
         if crash:
             return Failure("crash", f"{crash} {where}",
                            mismatch=mismatch(data, came))
+        clause, why = self.how_left()
         if program is not None and program.ending():
-            where += f"; the {program.label} has ended ({program.ending()})"
-        if self.end == "reset":
-            return Failure("reset", f"the connection was reset {where}",
-                           detail=_WHY_RESET, mismatch=mismatch(data, came))
-        return Failure("end-of-stream", f"the stream ended {where}",
+            where += f"; {program.name} has ended ({program.ended()})"
+        elif clause:
+            where += f": {program.name} closed the connection"
+        what = "the connection was reset" if self.end == "reset" else \
+            "the stream ended"
+        return Failure(self.end, f"{what} {where}{clause}", detail=why,
                        mismatch=mismatch(data, came))
 
     def _gone(self, done: int, size: int) -> Failure:
-        crash = self.stage.crash_of(self.stage.subject)
+        program = self.stage.subject
+        crash = self.stage.crash_of(program)
         where = f"after it took {done:,} of {count(size, 'byte')}"
         if crash:
             return Failure("crash", f"{crash} {where}")
-        return Failure("reset", "the program closed the connection "
-                       f"{where}", detail=_WHY_RESET)
+        clause, why = self.how_left()
+        return Failure("reset", f"{program.name if program else 'the program'} "
+                       f"closed the connection {where}{clause}",
+                       detail=why or ("" if self.end == "end-of-stream"
+                                      else leaving.WHY_RESET))
+
+    def how_left(self) -> tuple[str, str]:
+        """How the program left; see `leaving`."""
+        return leaving.how(self)
 
     def settled(self) -> bool:
         """Whether nothing is under way on this connection, either way."""
@@ -364,7 +395,3 @@ class Peer:
             return not unacked and sockdiag.send_window(self.sock) == 0
         return True
 
-
-_WHY_RESET = ("A reset comes from a close with unread bytes in the receive "
-              "queue (RFC 9293 3.6.1, RFC 2525 2.17), from SO_LINGER with a "
-              "time of 0, or from a process that died with both.")

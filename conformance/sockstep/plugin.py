@@ -16,11 +16,13 @@ import signal
 import tempfile
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
-from . import closing, confine, run
+from . import closing, confine, crash, data, proof, run
 from .contract import Target
 from .failure import Failure
 from .roles import Client, Resolver, Server
@@ -33,6 +35,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _stage_key: pytest.StashKey[Stage] = pytest.StashKey()
 _outcome_key: pytest.StashKey[list] = pytest.StashKey()
+_look_key: pytest.StashKey[crash.Look] = pytest.StashKey()
 
 
 class _Worker:
@@ -55,14 +58,37 @@ class _Worker:
             prefix="worker.", dir=Path(os.environ[run.PLAN_VARIABLE]).parent))
         self.task_limit = confine.TaskLimit()
         self.count = 0
+        #: What was found against a program, and the evidence: see `proof`.
+        self.proofs: dict[str, tuple[list, dict]] = {}
+        self.looks: Counter[str] = Counter()
+
+    def may_look(self, target: Target) -> bool:
+        """Whether the program gets one more second look."""
+        self.looks[target.key] += 1
+        return self.looks[target.key] <= crash.MOST_LOOKS
 
     def next_folder(self) -> Path:
         self.count += 1
         return self.folder / str(self.count)
 
+    def prove(self, target: Target, plan: run.Plan) -> tuple[list, dict]:
+        """Whether the program serves at all, found out once."""
+        if not plan.proof:
+            return [], {}
+        if target.key not in self.proofs:
+            gathered: list = []
+            stage = Stage(self.next_folder(), plan.tools, target,
+                          task_limit=self.task_limit)
+            _try(lambda: proof.ask(stage), gathered)
+            evidence = _evidence(stage, gathered) if gathered else {}
+            _try(stage.close, gathered)
+            self.proofs[target.key] = gathered, evidence
+        return self.proofs[target.key]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.sockstep_plan = run.Plan.load(Path(os.environ[run.PLAN_VARIABLE]))
+    data.set_seed(config.sockstep_plan.seed)
     is_controller = not hasattr(config, "workerinput")
     runs_cases = not is_controller or not config.getoption("numprocesses",
                                                            None)
@@ -121,9 +147,12 @@ def stage(request: pytest.FixtureRequest, target: Target):
     if entry.sanitized:
         target = dataclasses.replace(target, command=target.sanitized,
                                      variant="address")
+    look = request.node.stash.get(_look_key, None)
     made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
-                 under_valgrind=entry.valgrind and not target.variant,
-                 task_limit=worker.task_limit)
+                 under_valgrind=entry.valgrind and not target.variant
+                 or look is not None, task_limit=worker.task_limit,
+                 told=config.sockstep_plan.tells(entry, target)
+                 and look is None, find_crash=look is not None)
     if config.sockstep_plan.sweep not in ("yes", "no"):
         made.only_plan = config.sockstep_plan.sweep
     request.node.stash[_stage_key] = made
@@ -161,6 +190,29 @@ def resolve(stage: Stage, target: Target):
                                                    **options)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item,
+                            nextitem: pytest.Item | None) -> bool:
+    """Run an item; if its program crashed, once more, to see where.
+
+    Only the first run is reported.
+    """
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    try:
+        if look := item.stash.get(_look_key, None):
+            runtestprotocol(item, log=False, nextitem=nextitem)
+            for name, record in reports[-1].user_properties:
+                if name == PROPERTY:
+                    crash.tell(record, look)
+    finally:
+        for report in reports:
+            hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """Gather what each phase brought; make the record at the end."""
@@ -179,20 +231,44 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     if call.when == "setup":
         item.stash[_started] = call.start
     if call.when == "teardown":
-        evidence = _evidence(stage, gathered) if stage else {}
-        if stage:
+        look = item.stash.get(_look_key, None)
+        if look is None:
+            record = _judged(item, stage, gathered)
+            report.user_properties.append((PROPERTY, record))
+        elif stage:
+            look.crashes = crash.seen(stage)
             _try(stage.close, gathered)
-        seconds = time.time() - item.stash[_started]
-        record = run.record_of(item.function.case,
-                               item.callspec.params["target"], seconds,
-                               gathered, evidence)
-        report.user_properties.append((PROPERTY, record))
         # pytest keeps the item; the bytes of a flood must not stay with it.
         for error in gathered:
             error.__traceback__ = None
         gathered.clear()
         if stage:
             del item.stash[_stage_key]
+
+
+def _judged(item: pytest.Item, stage: Stage | None, gathered: list) -> dict:
+    """The record of the item's run, whose stage is given back."""
+    target = item.callspec.params["target"]
+    evidence, look = {}, None
+    if stage:
+        if gathered and isinstance(gathered[0], Failure):
+            _try(lambda: crash.note(stage, gathered[0]), gathered)
+            look = crash.look_for(stage, gathered[0])
+        evidence = _evidence(stage, gathered)
+        _try(stage.close, gathered)
+    if not gathered:
+        found, more = item.config.sockstep_worker.prove(
+            target, item.config.sockstep_plan)
+        gathered += found
+        evidence = more or evidence
+    seconds = time.time() - item.stash[_started]
+    record = run.record_of(item.function.case, target, seconds, gathered,
+                           evidence)
+    if look and look.crashes:
+        crash.tell(record, look)
+    elif look and item.config.sockstep_worker.may_look(target):
+        item.stash[_look_key] = look
+    return record
 
 
 _started: pytest.StashKey[float] = pytest.StashKey()
@@ -213,8 +289,7 @@ def _evidence(stage: Stage, gathered: list) -> dict:
         evidence["process"] = stage.facts()
         program = stage.subject
         if program:
-            evidence["stderr"] = program.stderr[-2000:].decode(
-                errors="backslashreplace")
+            evidence["stderr"] = program.last_words
             evidence["stdout"] = program.stdout[-2000:].decode(
                 errors="backslashreplace")
             if program.plan:

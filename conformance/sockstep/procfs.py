@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import signal
 import socket
 import struct
@@ -66,13 +67,13 @@ def supported() -> bool:
     return bool(_WAITING_CALLS)
 
 
-def _read(path: str) -> str:
+def _read(path: str, size: int = 1 << 14) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return ""
     try:
-        return os.read(fd, 1 << 14).decode(errors="replace")
+        return os.read(fd, size).decode(errors="replace")
     except ProcessLookupError:
         return ""
     finally:
@@ -141,6 +142,20 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def has_had_children(pid: int) -> bool:
+    """Whether the process has children, had some, or lets them go unseen.
+
+    What it has waited for shows in its count of their page faults; who
+    ignores SIGCHLD need not wait: wait(2).
+    """
+    text = _read(f"/proc/{pid}/stat")
+    faults = text[text.rindex(")") + 2:].split()[8] if text else "0"
+    ignored = re.search(r"^SigIgn:\s*(\w+)", _read(f"/proc/{pid}/status"),
+                        re.MULTILINE)
+    return faults != "0" or bool(children(pid)) or bool(
+        ignored and int(ignored[1], 16) >> (signal.SIGCHLD - 1) & 1)
+
+
 def has_tasks(pid: int, number: int) -> bool:
     """Whether there are more than `number` threads below `pid`."""
     found, queue = 0, [pid]
@@ -160,17 +175,38 @@ class Wait:
     call: str
     fd: int | None              # the descriptor, for calls that name one
     timed: bool                 # ends by itself when a timer runs out
+    arguments: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The call as a program in C has it: recv(2) is recvfrom(2) without
+        an address, and select(2) is made by another.
+        """
+        no_address = self.arguments[4:5] == (0,)
+        return {"recvfrom": "recv" if no_address else "recvfrom",
+                "sendto": "send" if no_address else "sendto",
+                "pselect6": "select"}.get(self.call, self.call)
 
     def __str__(self) -> str:
         if " " in self.call:                # no call: "a stop by a signal"
             return self.call
-        return f"{self.call}(fd {self.fd})" if self.fd is not None \
-            else f"{self.call}()"
+        return f"{self.name}(fd {self.fd})" if self.fd is not None \
+            else f"{self.name}()"
+
+
+def syscall(pid: int, tid: int) -> list[str]:
+    """The words of /proc/PID/task/TID/syscall: the call's number (-1 outside
+    of one), its arguments, the stack's and the program's position.
+    """
+    return _read(f"/proc/{pid}/task/{tid}/syscall").split()
 
 
 def wait_of(pid: int, tid: int) -> Wait | None:
-    """The call that the thread is blocked in; None while it may run."""
-    words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+    """The call that the thread is blocked in; None while it may run.
+
+    Of a stopped thread it is the call that it was in, or has just left.
+    """
+    words = syscall(pid, tid)
     if len(words) < 7:                      # "running", or gone
         return None
     number = int(words[0])
@@ -192,7 +228,24 @@ def wait_of(pid: int, tid: int) -> Wait | None:
     else:                                   # a pointer to a time
         timed = arguments[timeout] != 0
     fd = arguments[0] & 0x7fffffff if name in _ON_DESCRIPTOR else None
-    return Wait(pid, tid, name, fd, timed)
+    return Wait(pid, tid, name, fd, timed, tuple(arguments))
+
+
+def memory(pid: int, address: int, size: int) -> bytes | None:
+    """What lies at an address of the process; None if it can't be read."""
+    if not 0 < address < 1 << 63:
+        return None
+    try:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+            found = os.pread(file.fileno(), size, address)
+    except OSError:                         # gone, forbidden, or not there
+        return None
+    return found if len(found) == size else None
+
+
+def fdinfo(pid: int, fd: int) -> str:
+    """What the kernel tells of a descriptor; '' when there is none."""
+    return _read(f"/proc/{pid}/fdinfo/{fd}", 1 << 20)
 
 
 # The same number on every architecture.
@@ -211,34 +264,42 @@ def lacks_io_uring() -> str:
     return ""
 
 
+def duplicate(pid: int, fd: int) -> socket.socket | None:
+    """The process's own socket once more, to be asked and closed again.
+
+    None: it is gone, it is no socket, or the kernel forbids it.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(
+            _SYS_PIDFD_GETFD, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+    if copy == -1:
+        return None
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:                         # no socket
+        os.close(copy)
+        return None
+
+
 def has_socket_timeout(wait: Wait) -> bool:
     """Whether the socket that is waited for has a time limit of its own.
 
     SO_RCVTIMEO and SO_SNDTIMEO (socket(7)) do not show in the call's
-    arguments: the descriptor is duplicated for a moment and asked.
+    arguments: the socket is asked.
     """
-    if wait.fd is None:
+    sock = duplicate(wait.pid, wait.fd) if wait.fd is not None else None
+    if sock is None:
         return False
-    try:
-        pidfd = os.pidfd_open(wait.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        fd = ctypes.CDLL(None, use_errno=True).syscall(
-            _SYS_PIDFD_GETFD, pidfd, wait.fd, 0)
-    finally:
-        os.close(pidfd)
-    if fd == -1:                            # gone, or not allowed to look
-        return False
-    try:
-        with socket.socket(fileno=os.dup(fd)) as duplicate:
-            return any(any(struct.unpack("qq", duplicate.getsockopt(
-                socket.SOL_SOCKET, option, 16)))
-                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO))
-    except OSError:                         # no socket: it has no such limit
-        return False
-    finally:
-        os.close(fd)
+    with sock:
+        return any(any(struct.unpack("qq", sock.getsockopt(
+            socket.SOL_SOCKET, option, 16)))
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO))
 
 
 def has_timer(pid: int, handlers: bool = True) -> bool:
@@ -255,7 +316,7 @@ def has_timer(pid: int, handlers: bool = True) -> bool:
         if handlers and line.startswith("SigCgt:") and \
                 int(line.split()[1], 16) >> (signal.SIGALRM - 1) & 1:
             return True
-    return any(_timer_is_set(_read(f"/proc/{pid}/fdinfo/{fd}"))
+    return any(_timer_is_set(fdinfo(pid, fd))
                for fd, target in descriptors(pid).items()
                if target == "anon_inode:[timerfd]")
 
@@ -275,6 +336,13 @@ def thread_state(pid: int, tid: int) -> str:
     return text[text.rindex(")") + 2] if text else ""
 
 
+def thread_ticks(pid: int, tid: int) -> int:
+    """Processor time that the thread has used so far, in ticks."""
+    text = _read(f"/proc/{pid}/task/{tid}/stat")
+    return sum(map(int, text[text.rindex(")") + 2:].split()[11:13])) \
+        if text else 0
+
+
 def thread_name(pid: int, tid: int) -> str:
     return _read(f"/proc/{pid}/task/{tid}/comm").strip()
 
@@ -292,6 +360,14 @@ def descriptors(pid: int) -> dict[int, str]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def inode(pid: int, fd: int) -> int:
+    """The inode that the descriptor leads to; 0 when there is none."""
+    try:
+        return os.stat(f"/proc/{pid}/fd/{fd}").st_ino
+    except OSError:                         # gone, or nothing can be asked
+        return 0
 
 
 def socket_inodes(pid: int) -> dict[int, int]:

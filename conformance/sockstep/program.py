@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -15,12 +16,15 @@ from .deadline import VALGRIND_FACTOR, Deadline
 from .failure import HarnessError
 from .procfs import Wait
 from .tools import Tools
-from .transcript import Transcript
+from .transcript import Transcript, shorten
 
 #: Bytes of standard output and error that are looked at.
 OUTPUT_BYTES = 1 << 20
 #: Bytes of the log of calls that mean a spin, well below its file's limit.
 MAX_LOG_BYTES = confine.MAX_FILE_BYTES // 4
+#: The end of standard error that a failure shows: bytes, different lines of
+#: them, and characters of the last line.
+_LAST_BYTES, _LAST_LINES, _LAST_WORDS = 4096, 6, 100
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Program:
                  transcript: Transcript, *, label: str, role: str,
                  task_limit: confine.TaskLimit | None = None, plan: str = "",
                  under_valgrind: bool = False, watch_threads: bool = False,
-                 nofile: int = 1024,
+                 find_crash: bool = False, nofile: int = 1024,
                  hold: int = 0, stdout: str | None = None,
                  typing: bool = False, variant: str = "",
                  files: dict[str, str] | None = None,
@@ -87,8 +91,8 @@ class Program:
             env.update(faults.environment(plan, self.call_log, tools.preload))
         command = list(argv)
         if under_valgrind:
-            command = valgrind.command(self.directory,
-                                       watch_threads) + command
+            command = valgrind.command(self.directory, watch_threads,
+                                       find_crash) + command
         limits = [f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
         if variant not in variants.SANITIZERS:  # one maps terabytes
@@ -137,14 +141,22 @@ class Program:
 
     @property
     def stdout(self) -> bytes:
-        return self._tail(self.stdout_path)
+        return self._head(self.stdout_path)
 
     @property
     def stderr(self) -> bytes:
-        return self._tail(self.stderr_path)
+        return self._head(self.stderr_path)
+
+    @property
+    def last_words(self) -> str:
+        """The end of standard error."""
+        with open(self.stderr_path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LAST_BYTES))
+            return file.read().decode(errors="replace").strip()
 
     @staticmethod
-    def _tail(path: Path) -> bytes:
+    def _head(path: Path) -> bytes:
         if not path.exists():
             return b""
         with open(path, "rb") as file:
@@ -180,6 +192,14 @@ class Program:
                 self.transcript.add("program", self.label, "ended",
                                     note=str(self._ending))
         return self._ending
+
+    def ended(self) -> str:
+        """How it has ended and, if not well, what it said at the last."""
+        ending = self.ending()
+        last = self.last_words.rpartition("\n")[2].strip()
+        if not last or ending is None or ending.status == 0:
+            return str(ending)
+        return f"{ending}, it said {shorten(last.encode(), _LAST_WORDS)}"
 
     def alive(self) -> bool:
         return self.ending() is None
@@ -382,5 +402,9 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
 
 def told_by(program: Program) -> str:
     """What the program wrote to standard error last, for a failure."""
-    text = program.stderr.decode(errors="replace").strip()
-    return f"standard error: {text[-500:]}" if text else ""
+    lines = []
+    for line, same in itertools.groupby(program.last_words.splitlines()):
+        again = len(list(same)) > 1
+        lines.append(line[:200] + ("  (again and again)" if again else ""))
+    return "standard error: " + "\n".join(lines[-_LAST_LINES:]) if lines \
+        else ""

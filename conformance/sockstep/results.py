@@ -20,7 +20,7 @@ from .contract import Lesson, Target
 SCHEMA = "sockstep/results/1"
 
 
-def environment(command: str, jobs: int) -> dict:
+def environment(command: str, jobs: int, seed: int) -> dict:
     """What stands beside every measured number."""
     return {"kernel": f"{platform.system()} {platform.release()}",
             "cores": os.cpu_count(), "python": platform.python_version(),
@@ -28,7 +28,8 @@ def environment(command: str, jobs: int) -> dict:
             "valgrind": _first_line("valgrind"),
             "started": datetime.datetime.now(datetime.timezone.utc)
             .strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "seconds": 0.0, "jobs": max(1, jobs), "complete": False,
+            "seconds": 0.0, "jobs": max(1, jobs), "seed": seed,
+            "complete": False,
             "command": command}
 
 

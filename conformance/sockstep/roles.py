@@ -62,10 +62,20 @@ class Server:
             row = stage.wait_listening(program)
             if port and row.local[1] != port:
                 raise _wrong_port(row.local[1], port)
-            if not port and row.local[1] == target.contract.port:
+            if not port and row.local[1] == target.contract.port and \
+                    row.local[1] in _free_ports():
+                # The kernel may have chosen that very port, but not twice.
+                program.close()
+                stage.programs.remove(program)
+                program = server.program = stage.start(
+                    target.argv(host, port), **options)
+                row = stage.wait_listening(program)
+            if not port and (row.local[1] == target.contract.port or
+                             row.local[1] not in _free_ports()):
                 raise Failure(
                     "startup", f"the server listens on port {row.local[1]} "
-                    "although -P 0 was given: it ignores the option -P")
+                    "although -P 0 was given, by which the kernel chooses a "
+                    "free port: it ignores the option -P")
             server.address = (host or LOOPBACK, row.local[1])
             if target.contract.transport == "udp":
                 stage.quiet(program)        # it may still set options
@@ -223,6 +233,13 @@ class Server:
         self._peers.clear()
         self.quiet()
         return self
+
+
+def _free_ports() -> range:
+    """The ports that the kernel chooses from: ip(7), ip_local_port_range."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range")
+                    .read_text().split())
+    return range(low, high + 1)
 
 
 def _wrong_port(found: int, asked: int) -> Failure:

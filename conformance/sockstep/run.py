@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -29,6 +30,15 @@ CASES = Path(__file__).parent.parent / "cases"
 GUARD_SECONDS = 0.3
 
 
+#: Seeds are numbers from 0 up to this.
+MOST_SEED = 999_999_999
+
+
+def fresh_seed() -> int:
+    """A seed that nobody can know before the run."""
+    return secrets.randbelow(MOST_SEED + 1)
+
+
 @dataclass
 class Plan:
     """What is to be run: programs, and which cases of those that apply."""
@@ -39,6 +49,8 @@ class Plan:
     tools: Tools
     leaks: bool = True
     sweep: str = "no"           # or yes, or the one plan that is played
+    seed: int = 0               # of the bytes that are sent: see `data`
+    proof: bool = True          # who serves nobody passes nothing: `proof`
 
     def runs(self, entry: Case, target: Target) -> bool:
         """Whether this case is run on this program."""
@@ -47,6 +59,14 @@ class Plan:
             (self.sweep != "no" or not entry.sweep) and \
             (target.cases is None or entry.slug in target.cases) and \
             self.applies(entry, target)
+
+    @staticmethod
+    def tells(entry: Case, target: Target) -> bool:
+        """Whether somebody reads what a failure of this case says.
+
+        Nobody does that of a gap: then no time is spent on more words.
+        """
+        return target.told or entry.slug not in target.gaps
 
     def applies(self, entry: Case, target: Target) -> bool:
         return applies(entry, target, self.lesson_contracts[target.lesson])
@@ -59,6 +79,7 @@ class Plan:
         path.write_text(json.dumps({
             "targets": [target.as_json() for target in self.targets],
             "slugs": self.slugs, "leaks": self.leaks, "sweep": self.sweep,
+            "seed": self.seed, "proof": self.proof,
             "lesson_contracts": {name: vars(contract) for name, contract
                                  in self.lesson_contracts.items()},
             "tools": {name: str(path) for name, path
@@ -74,7 +95,7 @@ class Plan:
              in data["lesson_contracts"].items()},
             Tools(**{name: Path(entry) for name, entry
                      in data["tools"].items()}), data["leaks"],
-            data["sweep"])
+            data["sweep"], data["seed"], data["proof"])
 
 
 def record_of(entry: Case, target: Target, seconds: float, errors: list,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .data import capitals, pattern
+from .data import capitals, pattern, word
+from .failure import Failure, mismatch
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -75,6 +76,10 @@ class Service:
         client.echo(peer)
         client.finish()
 
+    def expect_served(self, client: "Client") -> None:
+        """After `attend` and the client's end: it has done its work."""
+        client.expect_replies(self.reply(pattern(13)))
+
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Send all that the client of an exchange sends, wait for nothing."""
         peer.send(self.request(40 + seed % 20, seed))
@@ -136,11 +141,21 @@ class Greeting(Service):
         peer.reset() if size % 2 else peer.half_close()
         server.quiet()
 
-    def attend(self, client: "Client", size: int = len(GREETING)) -> None:
+    def attend(self, client: "Client", size: int = 0) -> None:
+        """`size` 0: what is sent is as long as a greeting is."""
         client.end_input()
         peer = client.accept()
-        peer.send((GREETING + pattern(size))[:size])
+        peer.send((self._told() + pattern(size))[:size] if size
+                  else self._told())
         peer.close()
+
+    def expect_served(self, client: "Client") -> None:
+        client.expect_replies(self._told())
+
+    @staticmethod
+    def _told() -> bytes:
+        """What the client can't know before: it is to print what comes."""
+        return GREETING + b", " + word()
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """It is not asked."""
@@ -209,6 +224,14 @@ class File(Service):
         peer.send(FILE_OK)
         peer.close()
 
+    def expect_served(self, client: "Client") -> None:
+        came, = client.stage.peers
+        content = self.request(3000)
+        if not came.got.endswith(content):
+            raise Failure("wrong-bytes", "the file did not come as it is",
+                          mismatch=mismatch(content,
+                                            bytes(came.got[-3000:])))
+
     def ask(self, peer: "Peer", seed: int = 0) -> None:
         """Only the name: the rest must wait for an answer."""
         peer.send(self.name(seed))
@@ -244,6 +267,9 @@ class Broadcast(Service):
         peer.send(pattern(size, 1) + b"\n")
         peer.until_end()
         peer.close()
+
+    def expect_served(self, client: "Client") -> None:
+        client.expect_replies(pattern(13, 1))
 
 
 SERVICES: dict[str, Service] = {

@@ -124,9 +124,11 @@ def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
     false: Counter = Counter()
     slowest: dict[str, float] = {}
     runs = done = 0
+    first = run.fresh_seed() if arguments.seed is None else arguments.seed
     for runs in range(1, arguments.n + 1):
         tally: Counter = Counter()
         trouble = troubles[(runs - 1) % len(troubles)]
+        plan.seed = (first + runs - 1) % (run.MOST_SEED + 1)
 
         def sink(record: dict) -> None:
             tally[record["verdict"]] += 1
@@ -135,7 +137,7 @@ def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
             console.progress(runs, arguments.n, tally, name)
             if record["verdict"] in ("fail", "error"):
                 false[name] += 1
-                console.line(f"run {runs}, {trouble}: "
+                console.line(f"run {runs}, {trouble}, seed {plan.seed}: "
                              f"{record['verdict']} {name}: "
                              f"{record['message']}")
                 console.line(record["evidence"]["detail"])

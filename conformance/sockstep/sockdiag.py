@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -22,6 +24,9 @@ _INET_DIAG_INFO = 2
 _UNIX_DIAG_NAME, _UNIX_DIAG_PEER, _UNIX_DIAG_RQLEN = 0, 2, 4
 _UNIX_SHOW = 0x1 | 0x4 | 0x10           # name, peer, lengths of the queues
 _ENOENT = 2
+#: Groups of the kernel's news about TCP sockets, as bits: their end, for both
+#: families (linux/sock_diag.h, SKNLGRP_INET_TCP_DESTROY and its kin).
+_TCP_DESTROYED = 1 << 0 | 1 << 2
 
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, \
     CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV = range(1, 13)
@@ -268,6 +273,54 @@ class SockDiag:
             if end.state == FIN_WAIT1 and not end.unsent:
                 return False                # its FIN is still on its way
         return True
+
+
+class Closings:
+    """What became of TCP sockets: the kernel's news of each that is gone.
+
+    The last row of a socket says how much of what had come was never read,
+    which no table holds any more.  The news come a moment after the end, and
+    only to those who listened before it.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM
+                                     | socket.SOCK_CLOEXEC,
+                                     _NETLINK_SOCK_DIAG)
+        self._socket.bind((0, _TCP_DESTROYED))
+        self._rows: list[Row] = []
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def of(self, local: tuple, remote: tuple, seconds: float) -> Row | None:
+        """The last row of the socket with these ends, waited for so long.
+
+        One that was closed by SO_LINGER with a time of 0 has lost the port of
+        its other end: it is 0.  None: no news, as of a socket that is there.
+        """
+        end = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        seen = 0
+        while True:
+            for row in self._rows[seen:]:
+                if _plain(row.local) == local and \
+                        _plain(row.remote) in (remote, (remote[0], 0)):
+                    return row
+            seen = len(self._rows)
+            if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+                return None
+            try:
+                message = self._socket.recv(1 << 15)
+            except OSError:                 # more news than it could keep
+                continue
+            self._rows.append(_parse(message[16:]))
+
+
+def _plain(address: tuple[str, int]) -> tuple[str, int]:
+    """An address without the dress that IPv6 sockets give those of IPv4."""
+    return address[0].removeprefix("::ffff:"), address[1]
 
 
 @functools.lru_cache(maxsize=256)

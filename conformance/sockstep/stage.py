@@ -20,11 +20,11 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-from . import closing, confine, procfs, sockdiag
+from . import closing, confine, crash, opened, procfs, sockdiag, spot, waiting
 from .contract import Target
 from .datagram import DatagramPeer, Flush
 from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
-from .failure import Failure, HarnessError, Unsupported, mismatch
+from .failure import Failure, HarnessError, TooLate, Unsupported, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
 from .peer import Peer
 from .procfs import Wait
@@ -45,7 +45,8 @@ class Stage:
 
     def __init__(self, directory: Path, tools: Tools, target: Target,
                  under_valgrind: bool = False,
-                 task_limit: confine.TaskLimit | None = None):
+                 task_limit: confine.TaskLimit | None = None,
+                 told: bool = False, find_crash: bool = False):
         self.directory = directory
         self.tools = tools
         self.target = target
@@ -53,7 +54,11 @@ class Stage:
         self.contract = target.contract
         self.under_valgrind = under_valgrind
         self.task_limit = task_limit
+        self.told = told            # what fails is read: it may take longer
+        self.find_crash = find_crash        # a second look: see `crash`
+        self._limit = Deadline(crash.LOOK_SECONDS) if find_crash else None
         self.diag = sockdiag.SockDiag()
+        self.closings = sockdiag.Closings() if told else None
         self.transcript = Transcript()
         self.programs: list[Program] = []
         self.assistants: list[Program] = []
@@ -91,6 +96,7 @@ class Stage:
         who = "resolver" if self.role == "resolve" else self.role
         label = who if self._count == 1 else f"{who} {self._count}"
         options.setdefault("under_valgrind", self.under_valgrind)
+        options.setdefault("find_crash", self.find_crash)
         options.setdefault("variant", self.target.variant)
         program = Program(argv, self.directory / f"run{self._count}", self.tools,
                           self.transcript, label=label, role=self.role,
@@ -132,35 +138,37 @@ class Stage:
                         None) if inodes else None
 
         try:
-            return self.wait(listening, None, "", program=program)
+            return self.wait(listening, None, f"{program.name} does not "
+                             "listen", program=program)
         except Failure as failure:
             raise self._never_listened(program, failure) from None
 
     def _never_listened(self, program: Program, failure: Failure) -> Failure:
         if failure.kind == "leak":              # it forks without end
             return failure
-        stderr = program.stderr.decode(errors="replace").strip()
         ending = program.ending()
-        detail = f"standard error: {stderr}" if stderr else ""
+        detail = told_by(program)
         _not_started(program)
+        if isinstance(failure, TooLate):
+            return TooLate("startup", failure.message, detail)
         if ending and ending.signal is None:
             return Failure("startup", "the server ended before it listened "
-                           f"({ending})", detail)
+                           f"({program.ended()})" + _own_port(program), detail)
         if ending:
             return Failure("crash", "the server was "
                            f"{ending} before it listened", detail)
-        if failure.kind == "spin":
-            return Failure("spin", "the server never listens: it burns "
-                           "processor time", detail)
-        waits = program.waits()
-        where = f" it waits in {self.describe(program, waits)}" if waits \
-            else ""
-        place = {"tcp": "listens on a TCP port", "udp": "binds a UDP socket",
-                 "unix": "listens on an AF_UNIX socket"}[
+        what = {"tcp": "listens on a TCP port", "udp": "binds a UDP socket",
+                "unix": "listens on an AF_UNIX socket"}[
                      self.contract.transport]
-        return Failure("startup", f"the server never {place}:"
-                       f"{where or ' it is busy with something else'}",
-                       detail)
+        what = f"the server never {what}: {opened.told(program)}"
+        if failure.kind == "spin":
+            where, more = self.spin_place(program)
+            return Failure("spin", f"{what}, and it burns processor time"
+                           f"{where}", "\n".join(filter(None, (detail, more))))
+        waits = program.waits()
+        where = f"it waits in {self.describe(waits)}" if waits \
+            else "it is busy with something else"
+        return Failure("startup", f"{what}, and {where}", detail)
 
     def connect(self, address: tuple[str, int], receive_buffer: int = 0,
                 send_buffer: int = 0, source: str = "",
@@ -305,8 +313,11 @@ class Stage:
     # -- what the kernel says -------------------------------------------------
     def factor(self) -> float:
         """How much slower than usual the programs may be (Valgrind)."""
-        return max((program.factor for program in self.programs),
-                   default=1.0)
+        factor = max((program.factor for program in self.programs),
+                     default=1.0)
+        # No deadline of a second look is after its end.
+        return factor if self._limit is None else min(
+            factor, self._limit.left() / Deadline().seconds)
 
     def settled(self) -> bool:
         """Whether nothing is under way on any connection."""
@@ -395,17 +406,20 @@ class Stage:
                  deadline: Deadline) -> None:
         used = program.cpu_seconds() - start_cpu
         if used > SPIN_CPU_SECONDS * program.factor:
-            raise Failure("spin", f"the program spins: {used:.1f} s of "
-                          "processor time without coming to rest",
-                          detail=self.spin_place(program))
+            where, detail = self.spin_place(program)
+            raise Failure("spin", f"{program.name} spins: {used:.1f} s of "
+                          f"processor time without coming to rest{where}",
+                          detail=detail)
         if program.calls_without_end():
             raise _endless_calls(program)
         if deadline.expired():
-            raise Failure("timeout", "the program did not come to rest in "
-                          f"{deadline.seconds:.0f} s")
+            raise Failure("timeout", f"{program.name} did not come to rest "
+                          f"in {deadline.seconds:.0f} s")
 
     def _no_bomb(self, program: Program | None) -> None:
         """Asked before all else: a look at each process takes too long."""
+        if self._limit and self._limit.expired():
+            raise Failure("timeout", "the second look took too long")
         if program is not None and self.task_limit and \
                 self.task_limit.exceeded():
             raise self._too_many_tasks(program)
@@ -420,13 +434,11 @@ class Stage:
                        f"{confine.MAX_TASKS} processes and threads; it was "
                        "stopped there")
 
-    def spin_place(self, program: Program) -> str:
-        """Where a spinning program is, as far as the kernel tells."""
-        lines = []
-        for tid in procfs.threads(program.pid)[:4]:
-            state = procfs.thread_state(program.pid, tid)
-            lines.append(f"thread {tid} is in state {state}")
-        return "\n".join(lines)
+    def spin_place(self, program: Program) -> tuple[str, str]:
+        """Where a spinning program is, as a clause and line by line."""
+        if not self.told or program.under_valgrind or program.frozen:
+            return "", ""
+        return spot.of_spin(program.tree())
 
     def wait(self, ready: Callable, peer: Peer | None, what: str,
              amount: Callable[[], str] | None = None, *,
@@ -439,11 +451,14 @@ class Stage:
         """
         program = program or self.subject
         deadline = Deadline(factor=self.factor())
+        late = ""                   # what was to be said at the deadline
         start_cpu, start_progress = 0.0, None
         pause, rounds = 0.0, 0
         while True:
             self._no_bomb(program)
             value = ready()
+            if value and late:
+                raise self._too_late(late, deadline)
             if value:
                 return value
             stopped = None
@@ -465,11 +480,19 @@ class Stage:
                         stopped = "spin"
             if stopped is None and deadline.expired():
                 stopped = "timeout"
+                if self.told and not late:
+                    # Once more as long: what comes late is not what never
+                    # comes, and is told apart.
+                    late = what.format(amount() if amount else "") or " "
+                    deadline.extend()
+                    continue
             if stopped:
                 before = self._progress()
                 if program is not None:
                     program.pump_input()
                 value = ready()             # it may have come just before
+                if value and late:
+                    raise self._too_late(late, deadline)
                 if value:
                     return value
                 if stopped in ("stuck", "ended") and \
@@ -484,6 +507,14 @@ class Stage:
             self._pace(program, peer, poll, pause)
             pause = min(0.005, pause * 2 + 0.0001)
             rounds += 1
+
+    @staticmethod
+    def _too_late(told: str, deadline: Deadline) -> Failure:
+        """`told`: what was missing when the time allowed was over."""
+        return TooLate("timeout", f"{told.strip()} within "
+                       f"{deadline.seconds:.0f} s, the time allowed; what "
+                       "was due came after "
+                       f"{deadline.passed():.1f} s, right but too late")
 
     def _progress(self) -> list[tuple]:
         """What changes whenever something came or went."""
@@ -515,50 +546,48 @@ class Stage:
             if crash:
                 return Failure("crash", f"{told}{crash}", mismatch=wrong)
             return Failure("exit", f"{told}{program.name} has ended "
-                           f"({program.ending()})", mismatch=wrong)
+                           f"({program.ended()})", mismatch=wrong)
         if stopped == "stuck":
-            where = self.describe(program, program.waits() or [])
-            self.transcript.add("kernel", program.label, "rest",
-                                note=f"waits in {where}")
-            return Failure("stuck", f"{told}then {program.name} waits "
-                           f"in {where} and nothing more can come",
+            return Failure("stuck", f"{told}then {self._both_wait(program)} "
+                           "and nothing more can come", self._place(program),
                            mismatch=wrong)
         if stopped == "spin":
-            return Failure("spin", f"{told}{program.name} burns "
-                           "processor time and gets no further",
-                           detail=self.spin_place(program), mismatch=wrong)
+            where, detail = self.spin_place(program)
+            return Failure("spin", f"{told}{program.name} burns processor "
+                           f"time and gets no further{where}", detail=detail,
+                           mismatch=wrong)
         waits = program.waits() if program else None
-        where = f"; it is in {self.describe(program, waits)}" if waits else ""
+        where = f"; {program.name} is in {self.describe(waits)}" if waits \
+            else ""
         return Failure("timeout", f"{told}nothing more came within "
-                       f"{deadline.seconds:.0f} s{where}", mismatch=wrong)
+                       f"{deadline.passed():.0f} s{where}", mismatch=wrong)
 
-    def describe(self, program: Program, waits: list[Wait]) -> str:
-        """What the threads wait in, with descriptors told by their use."""
-        texts = []
-        for wait in waits:
-            use = self._use_of(program, wait)
-            texts.append(f"{wait}" + (f" on {use}" if use else ""))
-        unique = list(dict.fromkeys(texts))
-        return " and ".join(unique[:3]) + (" ..." if len(unique) > 3 else "")
+    def _both_wait(self, program: Program) -> str:
+        """"the server waits in .., the document's client in ..": where both
+        ends are programs, a deadlock has two.
+        """
+        parts = []
+        for each in [program, *self.assistants]:
+            if waits := each.waits():
+                where = self.describe(waits)
+                parts.append(f"{each.name} {'' if parts else 'waits '}in "
+                             f"{where}")
+                self.transcript.add("kernel", each.label, "rest",
+                                    note=f"waits in {where}")
+        return ", ".join(parts) + ("," if len(parts) > 1 else "")
 
-    def _use_of(self, program: Program, wait: Wait) -> str:
-        if wait.fd is None:
+    def _place(self, program: Program) -> str:
+        """The lines of the source in which the threads wait."""
+        if not self.told or program.under_valgrind:
             return ""
-        target = procfs.descriptors(wait.pid).get(wait.fd, "")
-        if not target.startswith("socket:["):
-            return {0: "standard input", 1: "standard output",
-                    2: "standard error"}.get(wait.fd, target)
-        inode = int(target[8:-1])
-        for peer in self.peers:
-            if isinstance(peer, Peer) and peer.far_inode() == inode:
-                the = "the " if peer.label.startswith("server") else ""
-                return f"the connection with {the}{peer.label}"
-        if any(row.inode == inode for row in self.diag.listeners()
-               + self.diag.unix_listeners()):
-            return "the listening socket"
-        if any(row.inode == inode for row in self.diag.datagram_sockets()):
-            return "its UDP socket"
-        return "a socket"
+        places = [spot.of(wait.pid, wait.tid)
+                  for wait in (program.waits() or [])[:spot.MOST_THREADS]]
+        return "\n".join(f"{program.name} waits at {place}"
+                         for place in dict.fromkeys(places) if place)
+
+    def describe(self, waits: list[Wait] | None) -> str:
+        """What the threads wait in, with descriptors told by their use."""
+        return waiting.describe(self, waits or [])
 
     def crash_of(self, program: Program | None) -> str:
         """"the server was killed by SIGPIPE", or '' if it did not crash."""
@@ -607,8 +636,8 @@ class Stage:
         if ending.signal is not None:
             raise Failure("crash", self.crash_of(program) or
                           f"{program.name} was {ending}", detail)
-        raise Failure("exit", f"exit status {status} is due{because}; the "
-                      f"{program.label} ended with {ending}", detail)
+        raise Failure("exit", f"exit status {status} is due{because}; "
+                      f"{program.name} ended with {ending}", detail)
 
     def expect_complaint(self, *reasons: str,
                          program: Program | None = None) -> None:
@@ -708,7 +737,7 @@ class Stage:
             facts["ended"] = str(ending)
         else:
             waits = program.waits()
-            facts["state"] = f"waits in {self.describe(program, waits)}" \
+            facts["state"] = f"waits in {self.describe(waits)}" \
                 if waits else "running"
             facts["descriptors"] = len(program.descriptors())
             facts["threads"] = len(procfs.threads(program.pid))
@@ -726,6 +755,8 @@ class Stage:
                             self.task_limit)
             confine.reap_adopted()
         self.diag.close()
+        if self.closings:
+            self.closings.close()
         if self._flush:
             self._flush.close()
         shutil.rmtree(self.directory, ignore_errors=False)
@@ -749,9 +780,20 @@ def _not_started(program: Program) -> None:
         raise HarnessError(stderr)
 
 
+def _own_port(program: Program) -> str:
+    """What it means that a port is in use where any would do."""
+    asked = program.argv[-2:] == ["-P", "0"]
+    said = program.stderr.decode(errors="replace")
+    return "; with -P 0 the kernel chooses a free port, so the server asks " \
+        "for one of its own" if asked and any(
+            words in said for words in ("Address already in use",
+                                        _IN_MUSL["Address already in use"])) \
+        else ""
+
+
 def _endless_calls(program: Program) -> Failure:
     last = program.calls()[-3:]
-    return Failure("spin", "the program spins: it makes calls without end, "
+    return Failure("spin", f"{program.name} spins: it makes calls without end, "
                    f"such as {last[-1].text}",
                    "the last calls:\n" + "\n".join(map(str, last)))
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from .deadline import hurry
-from .failure import Failure
+from .failure import Failure, mismatch
 from .faults import WATCH
+from .peer import Peer
 from .program import Program
 from .roles import Client, Server
 from .stage import Stage
@@ -257,9 +258,10 @@ def _expect_clean_end(stage: Stage, program: Program, allowed: bool,
 
 # -- clients -------------------------------------------------------------------
 def run_client(stage: Stage, plan: str, whole: list[bytes]) -> Program:
-    """One run of the client; `whole` keeps the output of the first.
+    """One run of the client; `whole` keeps what it printed in the first one,
+    and what it sent.
 
-    Status 0 says that all came; status 1 comes with a message.
+    Status 0 says that all came and all went; status 1 comes with a message.
     """
     service = stage.service
     if stage.contract.transport == "udp":
@@ -280,9 +282,12 @@ def run_client(stage: Stage, plan: str, whole: list[bytes]) -> Program:
     if ending.status not in (0, 1):
         raise Failure("exit", f"status 0 or 1 is due; the client ended with "
                       f"{ending}")
+    # A datagram may be sent again; a stream is the same each time.
+    sent = b"".join(bytes(peer.got) for peer in stage.peers
+                    if isinstance(peer, Peer))
     if not whole:
         client.stage.expect_exit(0, program, "nothing has failed")
-        whole.append(program.stdout)
+        whole.extend((program.stdout, sent))
     if ending.status == 1:
         stage.expect_complaint(program=program)
     elif program.stdout != whole[0]:
@@ -290,6 +295,10 @@ def run_client(stage: Stage, plan: str, whole: list[bytes]) -> Program:
                       "output is not what it is without a fault",
                       f"standard output: {program.stdout!r} instead of "
                       f"{whole[0]!r}")
+    elif sent != whole[1]:
+        raise Failure("wrong-bytes", "status 0 says that all went well, but "
+                      f"the server got {count(len(sent), 'byte')} of "
+                      f"{len(whole[1]):,}", mismatch=mismatch(whole[1], sent))
     if not whole[0].startswith(program.stdout):
         raise Failure("output", "what was printed is no beginning of what "
                       f"is due: {program.stdout!r}")

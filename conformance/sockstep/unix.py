@@ -9,6 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from . import leaving
 from .peer import Peer
 from .sockdiag import UnixRow
 
@@ -58,3 +59,8 @@ class UnixPeer(Peer):
 
     def settled(self) -> bool:
         return True
+
+    def how_left(self) -> tuple[str, str]:
+        # A close resets the other end only where bytes were unread.
+        return (f", with bytes from {self.whose} unread", leaving.WHY_UNREAD) \
+            if self.end == "reset" else ("", "")

@@ -67,12 +67,8 @@ def expect_refused(came: bytes, answer: bytes, what: str) -> None:
                       f"all that it said: {shorten(came, 200)}")
 
 
-def expect_stored(server: "Server", files: dict[str, bytes],
-                  hidden: bool = False) -> None:
-    """The server's folder holds these files and nothing else.
-
-    `hidden`: others may be there if their names begin with a dot.
-    """
+def expect_stored(server: "Server", files: dict[str, bytes]) -> None:
+    """The server's folder holds these files and nothing else."""
     server.quiet()
     found = server.files()
     for name, content in files.items():
@@ -86,8 +82,7 @@ def expect_stored(server: "Server", files: dict[str, bytes],
                 f"{count(len(found[name]), 'byte')} and not the "
                 f"{len(content):,} that are due; the first wrong one is "
                 f"number {wrong.offset:,}", mismatch=wrong)
-    left = [name for name in server.program.left_files()
-            if name not in files and not (hidden and name.startswith("."))]
+    left = [name for name in server.program.left_files() if name not in files]
     if left:
         raise Failure("leak", "left behind in the server's folder: "
                       + ", ".join(map(repr, left[:5])))

@@ -11,11 +11,14 @@ says of a line with one of these is left out.
 """
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import procfs
 from .failure import HarnessError
 
 _LEAKS = "Leak_"
@@ -26,6 +29,9 @@ _STACKS = 5
 _MEMCHECK = ["--leak-check=full",
              "--show-leak-kinds=definite,indirect,possible",
              "--errors-for-leak-kinds=definite,indirect,possible"]
+_CRASH = ["--leak-check=no"]
+#: A pointer below this was NULL, and a field or an index was added to it.
+_PAGE = 4096
 #: Where two accesses conflict only the last one of each thread is kept.
 _HELGRIND = ["--tool=helgrind", "--history-level=approx"]
 _ATOMIC_CALL = re.compile(r"\b_*(?:atomic|sync)_|std::(?:__)?atomic")
@@ -51,17 +57,84 @@ class Finding:
         return f"{self.what} ({self.place})" if self.place else self.what
 
 
-def command(directory: Path, threads: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class Crash:
+    """What the log of one process says of its end by a signal."""
+
+    signal: int                 # 0: it did not end so
+    why: str                    # such as "Access not within mapped region"
+    place: str                  # "server.c:42 in serve()", or ''
+    calls: tuple[str, ...]      # the places of the program's own in the stack
+    before: Finding | None      # the first misuse of memory until then
+
+    def told(self) -> str:
+        """All of it, for a failure's detail."""
+        lines = [f"Valgrind: {self.why}"]
+        lines += [f"  {'called from' if number else 'at'} {place}"
+                  for number, place in enumerate(self.calls)]
+        if not self.calls:
+            lines.append("  No line of the source is known: the program was "
+                         "built without -g, or its stack is overwritten.")
+        if self.before and self.before.place != self.place:
+            lines.append(f"Valgrind, before that: {self.before}")
+        return "\n".join(lines)
+
+
+def command(directory: Path, threads: bool = False,
+            crash: bool = False) -> list[str]:
     """The words that stand before a program's own command.
 
     `threads`: it is watched for data races (Helgrind), not for misuse of
-    memory.
+    memory.  `crash`: only where it crashes is looked for, in its children as
+    well, which have logs of their own.
     """
-    return ["valgrind", "--quiet", *(_HELGRIND if threads else _MEMCHECK),
-            "--child-silent-after-fork=yes", "--num-callers=20",
+    tool = _HELGRIND if threads else _CRASH if crash else _MEMCHECK
+    return ["valgrind", "--quiet", *tool, "--num-callers=20",
+            f"--child-silent-after-fork={'no' if crash else 'yes'}",
             # Both only make its start faster: no debugger, fewer tables.
-            "--vgdb=no", "--read-inline-info=no",
+            "--vgdb=no", f"--read-inline-info={'yes' if crash else 'no'}",
             "--xml=yes", f"--xml-file={directory}/valgrind.%p.xml"]
+
+
+def crashes(directory: Path, own: Path | None = None) -> list[Crash]:
+    """What ended the processes that were run in `directory`, or would have.
+
+    A log that is cut off, by a SIGKILL, tells what it has.
+    """
+    return [_crash(log, own)
+            for log in sorted(directory.glob("valgrind.*.xml"))]
+
+
+def _crash(log: Path, own: Path | None) -> Crash:
+    parser = ElementTree.XMLPullParser()
+    with contextlib.suppress(ElementTree.ParseError):
+        parser.feed(log.read_bytes())
+    errors, end = [], None
+    with contextlib.suppress(ElementTree.ParseError):
+        for _event, element in parser.read_events():
+            if element.tag == "fatal_signal":
+                end = element
+            elif element.tag == "error":
+                errors.append(_finding(element, own))
+    before = next((error for error in errors if not error.is_leak), None)
+    if end is None:
+        return Crash(0, "", "", (), before)
+    calls = tuple(text for text, folder, file in map(_frame,
+                                                     end.iter("frame"))
+                  if file and _is_own(folder, own))
+    number = int(end.findtext("signo") or 0)
+    why = end.findtext("event") or procfs.signal_name(number)
+    address = end.findtext("siaddr")
+    if address and number in (signal.SIGSEGV, signal.SIGBUS):
+        null = ", a null pointer" if int(address, 16) < _PAGE else ""
+        why += f" at address {address}{null}"
+    return Crash(number, why, calls[0] if calls else "", calls, before)
+
+
+def _is_own(folder: str | None, own: Path | None) -> bool:
+    """Whether a frame's folder is that of the program's sources."""
+    return Path(folder or ".").is_relative_to(own) if own \
+        else not (folder or "").startswith("./")
 
 
 def findings(directory: Path, own: Path | None = None) -> list[Finding]:

@@ -87,7 +87,7 @@ def test_what_is_not_built_fails() -> None:
 
 # -- the file of results -----------------------------------------------------------
 def results_file(path: Path) -> Results:
-    return Results(path, environment("make check", 1),
+    return Results(path, environment("make check", 1, 0),
                    {ENTRY.slug: ENTRY}, [target()], [])
 
 
@@ -226,11 +226,12 @@ def test_verdicts(project: Project, jobs: str) -> None:
 def test_all_is_as_it_should_be(project: Project) -> None:
     filled(project)
     done = project.run("check", "--step", "2", "--case",
-                       "tiny/echo tiny/turned tiny/file", "--jobs", "0")
+                       "tiny/echo tiny/turned tiny/file", "--jobs", "0",
+                       "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (project.folder / "build/report/index.html").exists()
     assert project.results()["environment"]["command"] == \
-        "make check STEP=2 CASE='tiny/echo tiny/turned tiny/file'"
+        "make check STEP=2 CASE='tiny/echo tiny/turned tiny/file' SEED=7"
 
 
 @pytest.mark.parametrize(("words", "told"), [

@@ -611,6 +611,24 @@ def test_data_and_their_end_are_judged_apart(shop: Workshop) -> None:
     assert "unread" in failure.detail
 
 
+@pytest.mark.parametrize(("taken", "is_reset"), [(9, True), (99, False)])
+def test_a_reset_behind_the_end(shop: Workshop, taken: int, is_reset: bool
+                                ) -> None:
+    """What is unread at close(2) makes one, after shutdown(2) as well."""
+    server = launch(shop, shop.connected(
+        "connection.shutdown(socket.SHUT_WR); "
+        f"connection.recv({taken}); connection.close(); listener.accept()"))
+    peer = server.connect()
+    assert peer.until_end() == b""
+    peer.send(b"more than nine bytes")
+    server.quiet()
+    peer.expect_end()
+    if is_reset:
+        assert failure_of(peer.expect_no_reset).kind == "reset"
+    else:
+        peer.expect_no_reset()
+
+
 @pytest.mark.parametrize(("body", "kind", "told"), [
     ("connection.recv(9); connection.sendall(b'123'); connection.close(); "
      "listener.accept()", "wrong-bytes", "more came than was asked for"),

@@ -123,7 +123,8 @@ class Desk:
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG")
                if name in os.environ},
-            "TMPDIR": str(self.temporary), "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(self.temporary),
+            "PYTHONPYCACHEPREFIX": str(ROOT / "build/pycache"),
             "PYTHONPATH": str(ROOT / "conformance")}
 
     def put(self, name: str, text: str) -> Path:

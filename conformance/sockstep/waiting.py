@@ -1,0 +1,123 @@
+"""What a blocked program waits in, and for whom, in words.
+
+"poll() for input on the listening socket and the connection with client 1":
+descriptors are told by their use, which the kernel's tables show.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import procfs, watched
+from .peer import Peer
+from .procfs import Wait
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+#: Threads, and descriptors of one call, that are told.
+_MOST = 3
+_STANDARD = {0: "standard input", 1: "standard output", 2: "standard error"}
+_KINDS = {"pipe": "a pipe", "anon_inode:[eventfd]": "an eventfd",
+          "anon_inode:[timerfd]": "a timer",
+          "anon_inode:[signalfd]": "a signalfd",
+          "anon_inode:[eventpoll]": "an epoll set"}
+_FOR = {"wait4": "a child process to end", "waitid": "a child process to end",
+        "pause": "a signal", "rt_sigsuspend": "a signal",
+        "rt_sigtimedwait": "a signal"}
+
+
+def describe(stage: "Stage", waits: list[Wait]) -> str:
+    """What the threads wait in, each way of it once."""
+    texts = list(dict.fromkeys(_told(stage, wait) for wait in waits))
+    return " and in ".join(texts[:_MOST]) + \
+        (" ..." if len(texts) > _MOST else "")
+
+
+def _told(stage: "Stage", wait: Wait) -> str:
+    text = str(wait)
+    if wait.fd is not None:
+        use = use_of(stage, wait.pid, wait.fd)
+        return f"{text} on {use}" if use else text
+    if wait.call == "futex":
+        return watched.lock(wait) or text
+    found = watched.descriptors(wait)
+    if found is not None:
+        text += _for(stage, wait.pid, found)
+    elif wait.call in _FOR:
+        text += f" for {_FOR[wait.call]}"
+    limit = watched.seconds(wait)
+    if limit is None:
+        return text
+    return f"{text} for {_time(limit)}" if text.endswith("()") else \
+        f"{text}, for {_time(limit)} at the most"
+
+
+def _for(stage: "Stage", pid: int, found: list[watched.Watched]) -> str:
+    """" for input on .. and for room on ..", with few of many."""
+    if not found:
+        return " with no descriptor to wait for"
+    groups: dict[str, list[str]] = {}
+    for each in found:
+        what = "input or room" if each.input and each.room else \
+            "input" if each.input else "room" if each.room else "a hang-up"
+        use = use_of(stage, pid, each.fd, each.inode)
+        if use not in groups.setdefault(what, []):
+            groups[what].append(use)
+    parts, left = [], _MOST
+    for what, uses in groups.items():
+        if left:
+            parts.append(f" for {what} on {_list(uses[:left])}")
+        left = max(0, left - len(uses))
+    more = sum(map(len, groups.values())) > _MOST
+    return " and".join(parts) + (" ..." if more else "")
+
+
+def _list(words: list[str]) -> str:
+    return ", ".join([*words[:-2], " and ".join(words[-2:])])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def use_of(stage: "Stage", pid: int, fd: int, inode: int = 0) -> str:
+    """What the descriptor is for: "the connection with client 1".
+
+    `inode`: what it was when it came into an epoll set, where it stays until
+    it is closed everywhere.
+    """
+    if inode and inode != procfs.inode(pid, fd):
+        return _use_of_socket(stage, inode) or "a descriptor that it has closed"
+    target = procfs.descriptors(pid).get(fd, "")
+    if target.startswith("socket:["):
+        return _use_of_socket(stage, int(target[8:-1])) or "a socket"
+    kind = target if target.startswith("anon") else target.split(":")[0]
+    return _STANDARD.get(fd) or _KINDS.get(kind, target)
+
+
+def _use_of_socket(stage: "Stage", inode: int) -> str:
+    for peer in stage.peers:
+        if isinstance(peer, Peer) and peer.far_inode() == inode:
+            return f"the connection with {peer.whose}"
+    if any(row.inode == inode for row in stage.diag.listeners()
+           + stage.diag.unix_listeners()):
+        return "the listening socket"
+    if any(row.inode == inode for row in stage.diag.datagram_sockets()):
+        return "its UDP socket"
+    return _between_programs(stage, inode)
+
+
+def _between_programs(stage: "Stage", inode: int) -> str:
+    """A connection of which the harness holds neither end, or ''."""
+    row = next((row for row in stage.diag.everything()
+                if row.inode == inode), None)
+    if row:
+        other = stage.diag.lookup(row.remote, row.local)
+        far = other.inode if other else 0
+    else:
+        own = stage.diag.unix(inode)
+        far = own.peer if own else 0
+    for program in stage.programs + stage.assistants:
+        if far and program.alive() and far in program.socket_inodes():
+            return f"the connection with {program.name}"
+    return ""
