@@ -117,8 +117,11 @@ def test_hundred(server):
     """
     peers = gather(server, HUNDRED)
     server.quiet()
-    for number, peer in enumerate(peers):
-        server.exchange(number, peer)
+    requests = {peer: line(40 + number % 20, number)
+                for number, peer in enumerate(peers)}
+    talk(server, requests)
+    for peer, request in requests.items():
+        peer.expect(request)
     server.exchange(0, peers[0])
 
 

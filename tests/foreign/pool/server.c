@@ -12,19 +12,18 @@ enum { WORKERS = 150, ROOM = 64 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
 static int queue[ROOM];                 /* connections; these under lock */
-static int first, length, idle;         /* idle: threads without a client */
+static int first, length, busy;         /* busy: threads with a client */
 static bool over;
 static int stop, taken;                 /* descriptors, set before any thread */
 
 static int next_client(void)
 {
     pthread_mutex_lock(&lock);
-    idle++;
     while (length == 0 && !over)
         pthread_cond_wait(&more, &lock);
-    idle--;
     int connection = -1;
     if (length > 0) {
+        busy++;
         connection = queue[first];
         first = (first + 1) % ROOM;
         length--;
@@ -41,6 +40,9 @@ static void *work(void *nothing)
             complain("write");
         echo(connection, stop);
         close(connection);
+        pthread_mutex_lock(&lock);
+        busy--;
+        pthread_mutex_unlock(&lock);
     }
     return nothing;
 }
@@ -56,26 +58,29 @@ static bool is_full(void)
     return full;
 }
 
-/* Whether a thread is there for it. */
-static bool put(int connection)
+static void put(int connection)
 {
     pthread_mutex_lock(&lock);
     queue[(first + length++) % ROOM] = connection;
     pthread_cond_signal(&more);
-    bool is_enough = length <= idle;
     pthread_mutex_unlock(&lock);
-    return is_enough;
 }
 
-/* One thread more, if that can be had. */
+/* A thread for each who waits; false where one can't be had just now. */
 static bool grow(pthread_t workers[], int *count)
 {
-    if (*count == WORKERS)
-        return true;
-    errno = pthread_create(&workers[*count], NULL, work, NULL);
-    if (errno == 0)
+    pthread_mutex_lock(&lock);
+    int wanted = length + busy;
+    pthread_mutex_unlock(&lock);
+    while (*count < wanted && *count < WORKERS) {
+        errno = pthread_create(&workers[*count], NULL, work, NULL);
+        if (errno != 0) {
+            complain("thread");
+            return false;
+        }
         ++*count;
-    return errno == 0;
+    }
+    return true;
 }
 
 int main(int argc, char *argv[])
@@ -87,16 +92,14 @@ int main(int argc, char *argv[])
         fail("eventfd");
     pthread_t workers[WORKERS];
     int count = 0;
-    if (!grow(workers, &count))
-        fail("thread");
     bool paused = false;
     for (;;) {
-        bool full = is_full();
+        bool full = is_full(), grown = grow(workers, &count);
         struct pollfd wanted[3] = {
             {.fd = stop, .events = POLLIN},
             {.fd = taken, .events = POLLIN},
             {.fd = paused || full ? -1 : listener, .events = POLLIN}};
-        int ready = poll(wanted, 3, paused ? PAUSE_MS : -1);
+        int ready = poll(wanted, 3, paused || !grown ? PAUSE_MS : -1);
         if (ready == -1 && errno != EINTR)
             fail("poll");
         paused = false;
@@ -106,9 +109,8 @@ int main(int argc, char *argv[])
             break;
         if (wanted[2].revents != 0) {
             int connection = take_client(listener, &paused);
-            if (connection != -1 && !put(connection) &&
-                !grow(workers, &count))
-                complain("thread");
+            if (connection != -1)
+                put(connection);
         }
     }
     close(listener);
