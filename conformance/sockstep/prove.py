@@ -91,24 +91,15 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
         [lambda mutant=mutant: _mutant_target(root, mutant,
                                               contracts[mutant.lesson])
          for mutant in chosen], jobs)
+    kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
+    for target in targets:
+        target.told = kept.holds(target.program)
     records, broken = _execute(_plan(root, targets, lessons, slugs), cases,
                                jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
     caught = 0
-    kept = golden.load(root)
-    if unknown := set(kept) - {mutant.name for mutant in every}:
-        problems.append(f"{golden.path(root).name} names no mutant: "
-                        + ", ".join(sorted(unknown)))
-    fresh = {record["program"]: golden.told(root, by_name[record["program"]],
-                                            record)
-             for record in records if record["program"] in kept
-             and record["verdict"] != "n/a"}
-    if arguments.golden:
-        golden.write(root, fresh)
-    problems += [f"{name}: what is told has changed (see `make golden`), "
-                 f"from\n{kept[name]}\nto\n{text}"
-                 for name, text in fresh.items()
-                 if text != kept[name] and not arguments.golden]
+    same, changed = kept.compare(records, arguments.golden)
+    problems += changed
     for record in records:
         mutant = by_name[record["program"]]
         told = f"{mutant.name} ({mutant.fault})"
@@ -135,7 +126,7 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  f"that they name, {len(chosen) - caught} not; "
                  f"{len(slugs)} cases, "
                  f"{len([slug for slug in slugs if slug in bitten])} with a "
-                 f"mutant; {count(len(fresh), 'message')} as kept; "
+                 f"mutant; {count(same, 'text')} as kept; "
                  f"{time.monotonic() - start:.1f} s")
     return not problems and not broken
 
