@@ -8,6 +8,7 @@ again.  A program that was under Valgrind anyhow needs no second look.
 """
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,8 @@ def look_for(stage: "Stage", failure: Failure) -> Look | None:
     logs are there already: then it has found something.
     """
     target = stage.target
-    if not stage.told or target.variant or target.memory != "own":
+    if not stage.told or target.variant or target.memory != "own" or \
+            not _is_binary(stage.subject):
         return None
     if program := crashed(stage):
         return Look(program.ending().signal, seen(stage))
@@ -69,6 +71,15 @@ def look_for(stage: "Stage", failure: Failure) -> Look | None:
             for program in stage.programs if program.alive()):
         return Look(0)
     return None
+
+
+def _is_binary(program: "Program | None") -> bool:
+    """Of a script Valgrind would tell where its interpreter is."""
+    path = shutil.which(program.argv[0]) if program else None
+    if path is None:
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def seen(stage: "Stage") -> list[Crash]:

@@ -106,10 +106,14 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     problems += [f"{mutant.name}: {mutant.base} fails {mutant.case} as it is"
                  for mutant in chosen if mutant.case in lacking[mutant.name]]
     targets = mutant_targets(root, chosen, lessons, jobs)
+    kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
+    for target in targets:
+        target.told = kept.holds(target.program)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
-    problems += _golden(root, every, by_name, records, arguments.golden)
+    same, changed = kept.compare(records, arguments.golden)
+    problems += changed
     green = [record["program"] for record in records
              if record["verdict"] in ("pass", "fail")]
     others, more_broken = _caught_by_others(
@@ -137,7 +141,8 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  "the case and for the reason that they name, "
                  f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
                  f"{time.monotonic() - start:.1f} s")
-    console.line(f"         {_spread(chosen, slugs)}")
+    console.line(f"         {_spread(chosen, slugs)}; {count(same, 'text')} "
+                 "as kept")
     return not problems and not broken and not more_broken
 
 
@@ -192,26 +197,6 @@ def _foreign_gaps(root: Path, mutant: Mutant) -> set[str]:
     keys = [key.rpartition(":") for key in entry.gaps]
     return {slug for number, _, slug in keys
             if number in ("", mutant.lesson.split("-")[0])}
-
-
-def _golden(root: Path, every: list[Mutant], by_name: dict[str, Mutant],
-            records: list[dict], write: bool) -> list[str]:
-    """Compare what is told with what is kept, or keep it anew."""
-    problems = []
-    kept = golden.load(root)
-    if unknown := set(kept) - {mutant.name for mutant in every}:
-        problems.append(f"{golden.path(root).name} names no mutant: "
-                        + ", ".join(sorted(unknown)))
-    fresh = {record["program"]: golden.told(root, by_name[record["program"]],
-                                            record)
-             for record in records if record["program"] in kept
-             and record["verdict"] != "n/a"}
-    if write:
-        golden.write(root, fresh)
-        return problems
-    return problems + [f"{name}: what is told has changed (see `make golden`)"
-                       f", from\n{kept[name]}\nto\n{text}"
-                       for name, text in fresh.items() if text != kept[name]]
 
 
 def _spread(mutants: list[Mutant], slugs: list[str]) -> str:

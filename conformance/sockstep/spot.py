@@ -164,10 +164,14 @@ def _line(code: _Code, address: int) -> str:
                              check=False)
     except subprocess.TimeoutExpired:
         return ""
+    # Function and file in turn; what was inlined stands first, and may be of
+    # a header of the system's.
     lines = run.stdout.splitlines()
-    place = re.match(r"(?:.*/)?([^/:?]+:[1-9]\d*)", lines[1]) if len(lines) > 1 \
-        else None
-    return f"{place[1]} in {lines[0]}()" if place else ""
+    for function, file in zip(lines[::2], lines[1::2]):
+        place = re.match(r"(?:.*/)?([^/:?]+:[1-9]\d*)", file)
+        if place and not file.startswith("/usr/"):
+            return f"{place[1]} in {function}()"
+    return ""
 
 
 def _in_file(code: _Code, address: int) -> int | None:

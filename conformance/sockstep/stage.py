@@ -566,15 +566,18 @@ class Stage:
         """"the server waits in .., the document's client in ..": where both
         ends are programs, a deadlock has two.
         """
-        parts = []
-        for each in [program, *self.assistants]:
-            if waits := each.waits():
-                where = self.describe(waits)
-                parts.append(f"{each.name} {'' if parts else 'waits '}in "
-                             f"{where}")
-                self.transcript.add("kernel", each.label, "rest",
+        where = self.describe(program.waits())
+        self.transcript.add("kernel", program.label, "rest",
+                            note=f"waits in {where}")
+        parts = [f"{program.name} waits in {where}"]
+        for other in self.assistants:
+            if waits := other.waits():
+                where = waiting.describe(self, waits, links=True)
+                self.transcript.add("kernel", other.label, "rest",
                                     note=f"waits in {where}")
-        return ", ".join(parts) + ("," if len(parts) > 1 else "")
+                parts.append(f"{other.name} in {where}")
+        text = ", ".join(dict.fromkeys(parts))
+        return text + ("," if ", " in text else "")
 
     def _place(self, program: Program) -> str:
         """The lines of the source in which the threads wait."""

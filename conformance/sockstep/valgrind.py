@@ -126,7 +126,8 @@ def _crash(log: Path, own: Path | None) -> Crash:
     why = end.findtext("event") or procfs.signal_name(number)
     address = end.findtext("siaddr")
     if address and number in (signal.SIGSEGV, signal.SIGBUS):
-        null = ", a null pointer" if int(address, 16) < _PAGE else ""
+        null = ", a null pointer" if not int(address, 16) else \
+            ", next to a null pointer" if int(address, 16) < _PAGE else ""
         why += f" at address {address}{null}"
     return Crash(number, why, calls[0] if calls else "", calls, before)
 
