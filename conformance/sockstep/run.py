@@ -24,7 +24,6 @@ from .contract import Contract, Target
 from .failure import Failure, Unsupported
 from .tools import Tools
 
-PLAN_VARIABLE = "SOCKSTEP_RUN"
 CASES = Path(__file__).parent.parent / "cases"
 #: How often the workers are looked after.
 GUARD_SECONDS = 0.3
@@ -67,19 +66,19 @@ class Plan:
     def _slugs(self) -> set[str]:
         return set(self.slugs)
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps({
+    def as_text(self) -> str:
+        return json.dumps({
             "targets": [target.as_json() for target in self.targets],
             "slugs": self.slugs, "leaks": self.leaks, "sweep": self.sweep,
             "seed": self.seed, "proof": self.proof,
             "lesson_contracts": {name: vars(contract) for name, contract
                                  in self.lesson_contracts.items()},
             "tools": {name: str(path) for name, path
-                      in vars(self.tools).items()}}))
+                      in vars(self.tools).items()}})
 
     @classmethod
-    def load(cls, path: Path) -> "Plan":
-        data = json.loads(path.read_text())
+    def from_text(cls, text: str) -> "Plan":
+        data = json.loads(text)
         return cls(
             [Target.from_json(entry) for entry in data["targets"]],
             data["slugs"],
@@ -154,12 +153,17 @@ def not_asked(entry: Case, target: Target) -> dict:
     return record
 
 
-class _Collector:
-    """The controller's plugin: records out of reports."""
+class Collector:
+    """The controller's plugin: it brings the plan, and takes the records.
 
-    def __init__(self, targets: dict[str, Target],
+    `folder` is that of the run.
+    """
+
+    def __init__(self, plan: Plan, folder: Path,
                  sink: Callable[[dict], None], workers: bool):
-        self._targets = targets
+        self.plan = plan
+        self.folder = folder
+        self._targets = {target.key: target for target in plan.targets}
         self._sink = sink
         self._workers = workers
         self.broken: list[str] = []
@@ -239,16 +243,12 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
     is then not complete.
     """
     import pytest
-    collector = _Collector({target.key: target for target in plan.targets},
-                           sink, bool(jobs))
     noise = io.StringIO()
     # In memory where that can be had: a case makes and removes folders.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and \
         "TMPDIR" not in os.environ else None
     with tempfile.TemporaryDirectory(prefix="sockstep.", dir=memory) as folder:
-        path = Path(folder) / "plan.json"
-        plan.save(path)
-        os.environ[PLAN_VARIABLE] = str(path)
+        collector = Collector(plan, Path(folder), sink, bool(jobs))
         arguments = ["-p", "sockstep.plugin", "-p", "no:cacheprovider",
                      "-p", "no:faulthandler", "-p", "no:logging",
                      "-c", os.devnull, "--rootdir", str(CASES.parent),
