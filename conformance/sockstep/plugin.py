@@ -28,6 +28,7 @@ PROPERTY = "sockstep"
 #: Descriptors that this process may have; what it starts gets its own limit.
 MOST_DESCRIPTORS = 4096
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _stage_key: pytest.StashKey[Stage] = pytest.StashKey()
 _outcome_key: pytest.StashKey[list] = pytest.StashKey()
@@ -40,6 +41,8 @@ class _Worker:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        # No program may look into this process, or write there: ptrace(2).
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # A thousand clients have a descriptor each, here as in the server.
