@@ -86,7 +86,7 @@ def seen(stage: "Stage") -> list[Crash]:
     """What Valgrind's logs say of the programs of this stage."""
     own = Path(stage.target.source) if stage.target.source else None
     return [crash for program in stage.programs if program.under_valgrind
-            for crash in valgrind.crashes(program.directory, own)]
+            for crash in valgrind.crashes(program.valgrind_logs(), own)]
 
 
 def tell(record: dict, look: Look) -> None:

@@ -138,10 +138,18 @@ class Stage:
                         None) if inodes else None
 
         try:
-            return self.wait(listening, None, f"{program.name} does not "
-                             "listen", program=program)
+            row = self.wait(listening, None, f"{program.name} does not "
+                            "listen", program=program)
         except Failure as failure:
             raise self._never_listened(program, failure) from None
+        self.look_into(program)
+        return row
+
+    def look_into(self, program: Program) -> None:
+        """The program itself is at work, and it is watched at that."""
+        if self.target.kind == "submission":
+            program.expect_own()
+        program.expect_watched()
 
     def _never_listened(self, program: Program, failure: Failure) -> Failure:
         if failure.kind == "leak":              # it forks without end
@@ -773,13 +781,15 @@ def _turns(program: Program) -> list[str]:
 def _not_started(program: Program) -> None:
     """Raise if the kit's own launcher or preload gave up, not the program."""
     ending = program.ending()
+    if ending and (failure := program.launch_failure()):
+        if failure.startswith("this machine forbids"):
+            raise Unsupported(failure)
+        raise HarnessError(f"launch: {failure}")
     stderr = program.stderr.decode(errors="replace").strip()
     if ending and ending.status == 125 and \
-            stderr.startswith(("launch: ", "fault_preload: ")):
+            stderr.startswith("fault_preload: "):
         if program.calls_without_end():     # its log has no room left
             raise _endless_calls(program)
-        if "this machine forbids" in stderr:
-            raise Unsupported(stderr.removeprefix("launch: "))
         raise HarnessError(stderr)
 
 
