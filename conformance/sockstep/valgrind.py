@@ -141,7 +141,6 @@ def _is_own(folder: str | None, own: Path | None) -> bool:
         else not (folder or "").startswith("./")
 
 
-
 def is_tool(path: str) -> bool:
     """Whether a process that runs this file is run by Valgrind."""
     # Such as /usr/libexec/valgrind/memcheck-amd64-linux, which no program of
