@@ -12,10 +12,14 @@
  *   hold=N        leave descriptors 3 to N-1 open on /dev/null
  *   file=OLD:NEW  show the program the file NEW in the place of OLD, which
  *                 must exist: a bind mount in a mount name space of its own
+ *   told=FD       tell failures of launch to this descriptor as well; it comes
+ *                 first, and the program does not get it
  *
  * The program gets a session of its own, default signal dispositions, an
  * empty signal mask, and SIGKILL when the process that started it ends
- * (prctl(2), PR_SET_PDEATHSIG): an interrupted run leaves nothing behind.
+ * (prctl(2), PR_SET_PDEATHSIG): an interrupted run leaves nothing behind. It
+ * loses the right to look into processes that forbid that, such as the runner,
+ * which even root has by a capability only (capabilities(7), CAP_SYS_PTRACE).
  * The conformance runner starts every program through this one, because
  * setting limits from outside would come too late for a program's first
  * calls.
@@ -26,6 +30,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -38,11 +43,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { EXIT_LAUNCH = 125 };
+enum { EXIT_LAUNCH = 125, HIGH_DESCRIPTOR = 3000 };
+
+static int told = -1; /* What comes from it is launch's own word. */
 
 static void die(const char *what, const char *which)
 {
-    fprintf(stderr, "launch: %s %s: %s\n", what, which, strerror(errno));
+    const char *why = strerror(errno);
+    fprintf(stderr, "launch: %s %s: %s\n", what, which, why);
+    if (told != -1)
+        dprintf(told, "%s %s: %s", what, which, why);
     exit(EXIT_LAUNCH);
 }
 
@@ -67,6 +77,20 @@ static void limit(unsigned resource, const char *value)
     struct rlimit limits = {amount, amount + (resource == RLIMIT_CPU ? 2 : 0)};
     if (setrlimit(resource, &limits) == -1)
         die("setrlimit", value);
+}
+
+/* Where it can be, out of the way of the descriptors that `hold` is to fill. */
+static void tell_to(const char *value)
+{
+    int given = (int)number(value);
+    told = fcntl(given, F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR);
+    if (told != -1) {
+        close(given);
+        return;
+    }
+    told = given;
+    if (fcntl(told, F_SETFD, FD_CLOEXEC) == -1)
+        die("told", value);
 }
 
 static void hold(const char *value)
@@ -152,6 +176,8 @@ static void apply(char *option)
         hold(value);
     else if (strcmp(option, "file") == 0)
         replace_file(value);
+    else if (strcmp(option, "told") == 0)
+        tell_to(value);
     else {
         errno = EINVAL;
         die("unknown key:", option);
@@ -185,6 +211,8 @@ int main(int argc, char **argv)
     int next = 1;
     while (next < argc && strcmp(argv[next], "--") != 0)
         apply(argv[next++]);
+    /* Best effort: only root has it to lose. */
+    prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0);
     if (next + 1 >= argc) {
         fprintf(stderr, "usage: launch [KEY=VALUE]... -- PROGRAM "
                         "[ARGUMENT]...\n");

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 
 from . import catalogue, check, confine, difference, explain, foreign, \
     matrix, procfs, prove, run, selection, soak, variants
@@ -16,8 +15,9 @@ from .contract import LessonError, load_lessons
 from .console import Console
 from .mutants import MutantError
 from .selection import NoMatch
+from .tools import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -110,6 +110,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Whatever a killed worker leaves behind becomes a child of this process.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # No program may look into this process, or write there: ptrace(2).
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
         if arguments.command == "check":
             return check.main(ROOT, arguments)

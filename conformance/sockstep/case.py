@@ -61,13 +61,13 @@ class Case:
     transports: tuple[str, ...]
     messages: tuple[str, ...]
     clients: tuple[str, ...]
-    plans: bool                 # plans faults of accept, recv, send or waits
-    starves: bool               # lets malloc() fail: no sanitizer bears that
-    valgrind: bool              # the program is run under Valgrind
-    leaks: bool                 # left out by LEAKS=no
-    sanitized: bool             # the program is built with ASan and UBSan
-    sweep: bool                 # run with SWEEP=yes only
-    options: bool               # needs the options of the program contract
+    plans: bool = False         # plans faults of accept, recv, send or waits
+    starves: bool = False       # lets malloc() fail: no sanitizer bears that
+    valgrind: bool = False      # the program is run under Valgrind
+    leaks: bool = False         # left out by LEAKS=no
+    sanitized: bool = False     # the program is built with ASan and UBSan
+    sweep: bool = False         # run with SWEEP=yes only
+    options: bool = False       # needs the options of the program contract
 
     def asked_by(self, contract: Contract) -> bool:
         return contract.service in self.services and \

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, procfs, run, selection, submission, variants
+from . import build, procfs, run, seal, selection, submission, variants
 from .case import load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons, step_target
@@ -31,6 +31,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     slugs = selection.cases(cases, arguments.case)
     with tempfile.TemporaryDirectory(prefix="submission.",
                                      dir=root / "build") as scratch:
+        sealed = seal.seal(root) if arguments.submission else {}
         if arguments.submission:
             if arguments.step:
                 raise selection.NoMatch("STEP= is for the steps of the kit; "
@@ -38,6 +39,10 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
             targets = submission.targets(
                 root, Path(arguments.submission), all_lessons,
                 chosen if arguments.lesson else [], roles, Path(scratch))
+            if changed := seal.broken(root, sealed):
+                for target in targets:
+                    target.build_error = "its build has changed " \
+                        + seal.told(changed)
         else:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
@@ -53,7 +58,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         variants.sanitize(plan, cases, root, arguments.jobs)
         if arguments.variant:
             plan.tools = variants.tools(arguments.variant, root, plan.tools)
-        return judge(plan, cases, all_lessons, root, arguments)
+        return judge(plan, cases, all_lessons, root, arguments, sealed)
 
 
 def _able(targets: list[Target]) -> list[Target]:
@@ -86,8 +91,11 @@ def _variants(targets: list[Target], root: Path,
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
-          arguments: argparse.Namespace) -> int:
-    """Run the plan, show it, write the report; the exit status."""
+          arguments: argparse.Namespace, sealed: seal.Seal) -> int:
+    """Run the plan, show it, write the report; the exit status.
+
+    `sealed`: the files of the kit that a submission must leave as they are.
+    """
     console = Console()
     asked = [(cases[slug], target) for target in plan.targets
              for slug in plan.slugs]
@@ -122,13 +130,18 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
         else run.Outcome(True)
     seconds = time.monotonic() - start
     judged = list(results.records)
-    complete = outcome.complete and not outcome.broken and \
+    changed = seal.broken(root, sealed) if sealed and total else []
+    if changed:
+        outcome.noticed.append("nothing of this run counts: a program has "
+                               f"changed {seal.told(changed)}")
+    complete = outcome.complete and not outcome.broken and not changed and \
         len(judged) == total + len(unbuilt)
     for entry, target in asked:
         if entry.role == target.role and not plan.applies(entry, target):
             results.add(run.not_asked(entry, target))
     submitted = bool(getattr(arguments, "submission", None))
-    score = _score(judged, plan, cases, asked) if submitted else None
+    score = _score([] if changed else judged, plan, asked) if submitted \
+        else None
     results.finish(seconds, complete, score)
     write_page(results.as_json(), out / "index.html")
 
@@ -155,8 +168,7 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
     return 0 if not bad and complete else 1
 
 
-def _score(judged: list[dict], plan: run.Plan, cases: dict,
-           asked: list) -> dict:
+def _score(judged: list[dict], plan: run.Plan, asked: list) -> dict:
     """Points of what passed, of all that is asked for and was chosen."""
     of = sum(entry.points for entry, target in asked
              if plan.applies(entry, target) and
@@ -205,6 +217,8 @@ def _tell_end(console: Console, judged: list[dict], tally: Counter,
     for text in outcome.broken:
         console.line(console.paint("the harness itself failed:", "red"))
         console.line(text)
+    for text in outcome.noticed:
+        console.line(console.paint("noticed: ", "red") + text)
     if not outcome.complete:
         console.line(f"interrupted: {len(judged)} of {total} case runs were "
                      "done; their results are kept")

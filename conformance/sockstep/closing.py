@@ -31,6 +31,8 @@ def ask(stage: "Stage") -> None:
                        peer.end and peer.end_looked_for)
                   for peer in stage.peers)
     _let_rest(stage)
+    for program in stage.programs:
+        stage.look_into(program)
     early = [program for program in stage.programs if not program.alive()
              and (talking or not served)]
     for peer in stage.peers:
@@ -131,7 +133,7 @@ def _outlived(left: list[int]) -> Failure:
 
 def _ask_valgrind(stage: "Stage", program: Program) -> None:
     source = Path(stage.target.source) if stage.target.source else None
-    found = valgrind.findings(program.directory, source)
+    found = valgrind.findings(program.valgrind_log(), source)
     if not found:
         return
     stage.findings += [f"{finding}\n  " + "\n  ".join(finding.stack[:8])
@@ -160,10 +162,7 @@ def sanitizers_say(stage: "Stage") -> list[Failure]:
 
 def _ask_faults(program: Program) -> None:
     if not faults.reached(program.call_log):
-        raise HarnessError(
-            "the fault preload did not reach the program: it is linked "
-            "statically or drops LD_PRELOAD, so no fault can be provoked "
-            "in it; link it dynamically")
+        raise HarnessError(faults.NOT_REACHED)
     if faults.plans_fault(program.plan) and \
             not program.plan_may_miss and \
             not any(call.injected for call in program.calls()):

@@ -14,7 +14,7 @@ from typing import TextIO
 from .case import Case
 from .contract import Lesson, Target
 from .failure import KINDS
-from .transcript import count, mismatch_rows, two_columns
+from .transcript import count, mismatch_rows, two_columns, wrap
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32",
           "yellow": "33", "cyan": "36"}
@@ -180,7 +180,8 @@ class Console:
         if evidence.get("kind") in KINDS:
             self._paragraph("", f"({KINDS[evidence['kind']]})")
         if evidence.get("detail"):
-            self._block(evidence["detail"].splitlines()[:24])
+            self._block([part for line in evidence["detail"].splitlines()
+                         for part in wrap(line, self.width - 4)][:24])
         if evidence.get("mismatch"):
             self._block(mismatch_rows(evidence["mismatch"]))
         if evidence.get("transcript"):

@@ -8,6 +8,7 @@ again.  A program that was under Valgrind anyhow needs no second look.
 """
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,8 @@ def look_for(stage: "Stage", failure: Failure) -> Look | None:
     logs are there already: then it has found something.
     """
     target = stage.target
-    if not stage.told or target.variant or target.memory != "own":
+    if not stage.told or target.variant or target.memory != "own" or \
+            not _is_binary(stage.subject):
         return None
     if program := crashed(stage):
         return Look(program.ending().signal, seen(stage))
@@ -71,11 +73,20 @@ def look_for(stage: "Stage", failure: Failure) -> Look | None:
     return None
 
 
+def _is_binary(program: "Program | None") -> bool:
+    """Of a script Valgrind would tell where its interpreter is."""
+    path = shutil.which(program.argv[0]) if program else None
+    if path is None:
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
 def seen(stage: "Stage") -> list[Crash]:
     """What Valgrind's logs say of the programs of this stage."""
     own = Path(stage.target.source) if stage.target.source else None
     return [crash for program in stage.programs if program.under_valgrind
-            for crash in valgrind.crashes(program.directory, own)]
+            for crash in valgrind.crashes(program.valgrind_logs(), own)]
 
 
 def tell(record: dict, look: Look) -> None:

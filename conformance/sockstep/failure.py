@@ -31,6 +31,7 @@ KINDS = {
     "race": "threads use the same data at the same time",
     "call": "a system call was used wrongly",
     "build": "the program could not be built",
+    "borrowed": "another program does the work",
     "harness": "the harness could not judge",
 }
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 PLAN_VARIABLE = "SOCKSTEP_FAULTS"
 LOG_VARIABLE = "SOCKSTEP_CALLS"
+NOT_REACHED = "the fault preload did not reach the program: it is linked " \
+    "statically or drops LD_PRELOAD, so no fault can be provoked in it; link " \
+    "it dynamically"
 _LINE = re.compile(r"^(\d+) \d+ (\w+) (\d+) (.*)$")
 _REACHED = re.compile(r"^\d+ \d+ reached - (.*)$", re.MULTILINE)
 _SIGNAL = re.compile(r"^(\d+) \d+ inject - (.*)$")

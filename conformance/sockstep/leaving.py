@@ -52,8 +52,8 @@ def how(peer: "Peer") -> tuple[str, str]:
     if not peer.sent:
         return "", ""
     if not read:
-        return ", without reading anything", ""
+        return ", having read nothing", ""
     if read < peer.sent:
-        return f", after it had read {read:,} of the {count(peer.sent, 'byte')} " \
+        return f", having read {read:,} of the {count(peer.sent, 'byte')} " \
             f"{came}", ""
-    return f", after it had read all that came {came}", ""
+    return f", having read all that came {came}", ""

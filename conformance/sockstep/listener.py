@@ -55,6 +55,8 @@ class Listener:
 
         connection, far = self.stage.wait(accepted, None,
                                           "the client does not connect")
+        if self.stage.subject:
+            self.stage.look_into(self.stage.subject)
         self.stage.sockets.append(connection)
         label = "server" if not self.stage.peers else \
             f"server, connection {len(self.stage.peers) + 1}"

@@ -85,7 +85,7 @@ class Peer:
                     self._pull()
                     raise self._gone(len(data) - len(view), len(data)) \
                         from None
-                self._note_sent(bytes(view[:number]))
+                self._note_sent(bytes(view[:number]), len(view) == len(data))
                 view = view[number:]
             return not view
 
@@ -286,9 +286,10 @@ class Peer:
         """Acknowledge what came now, and for some time what comes later."""
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def _note_sent(self, data: bytes) -> None:
+    def _note_sent(self, data: bytes, piece: bool = False) -> None:
         self.sent += len(data)
-        self.stage.transcript.add("harness", self.label, "send", data)
+        self.stage.transcript.add("harness", self.label, "send", data,
+                                  piece=piece)
 
     def _pull(self) -> None:
         """Take what has come, and see whether the stream has ended.

@@ -1,15 +1,15 @@
 """The pytest side: one test item for each case and program.
 
 Loaded by ``-p sockstep.plugin`` in the controlling process and in each xdist
-worker.  What is to be run stands in the file that SOCKSTEP_RUN names (see
-`run.Plan`).  Each item ends in exactly one record, attached to the report of
-its teardown, so that it crosses to the controller as it is.
+worker.  What is to be run the controller hands to each worker (see
+`run.Plan`): no program can change that.  Each item ends in exactly one record,
+attached to the report of its teardown, so that it crosses to the controller as
+it is.
 """
 from __future__ import annotations
 
 import ctypes
 import dataclasses
-import os
 import resource
 import shutil
 import signal
@@ -32,6 +32,7 @@ PROPERTY = "sockstep"
 #: Descriptors that this process may have; what it starts gets its own limit.
 MOST_DESCRIPTORS = 4096
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _stage_key: pytest.StashKey[Stage] = pytest.StashKey()
 _outcome_key: pytest.StashKey[list] = pytest.StashKey()
@@ -41,10 +42,12 @@ _look_key: pytest.StashKey[crash.Look] = pytest.StashKey()
 class _Worker:
     """What the process that runs cases has once, for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        # No program may look into this process, or write there: ptrace(2).
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         # A core file would count as one that the program left behind.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # A thousand clients have a descriptor each, here as in the server.
@@ -54,8 +57,7 @@ class _Worker:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         # Within the folder of the run, which is removed at its end even if a
         # program has killed this process.
-        self.folder = Path(tempfile.mkdtemp(
-            prefix="worker.", dir=Path(os.environ[run.PLAN_VARIABLE]).parent))
+        self.folder = Path(tempfile.mkdtemp(prefix="worker.", dir=folder))
         self.task_limit = confine.TaskLimit()
         self.count = 0
         #: What was found against a program, and the evidence: see `proof`.
@@ -87,12 +89,17 @@ class _Worker:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.sockstep_plan = run.Plan.load(Path(os.environ[run.PLAN_VARIABLE]))
-    data.set_seed(config.sockstep_plan.seed)
     is_controller = not hasattr(config, "workerinput")
+    if is_controller:
+        given = _collector(config)
+        config.sockstep_plan, folder = given.plan, given.folder
+    else:
+        config.sockstep_plan = run.Plan.from_text(config.workerinput["plan"])
+        folder = Path(config.workerinput["folder"])
+    data.set_seed(config.sockstep_plan.seed)
     runs_cases = not is_controller or not config.getoption("numprocesses",
                                                            None)
-    config.sockstep_worker = _Worker() if runs_cases else None
+    config.sockstep_worker = _Worker(folder) if runs_cases else None
     # SIGTERM ends a run as Ctrl-C does: programs ended, results kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not is_controller:
@@ -101,6 +108,20 @@ def pytest_configure(config: pytest.Config) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt_once)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@pytest.hookimpl(optionalhook=True)         # of xdist, in the controller
+def pytest_configure_node(node) -> None:
+    """Hand the plan to a worker: in a file a program could change it."""
+    given = _collector(node.config)
+    node.workerinput["plan"] = given.plan.as_text()
+    node.workerinput["folder"] = str(given.folder)
+
+
+def _collector(config: pytest.Config) -> run.Collector:
+    found, = (plugin for plugin in config.pluginmanager.get_plugins()
+              if isinstance(plugin, run.Collector))
+    return found
 
 
 def _interrupt_once(_number: int, _frame) -> None:

@@ -370,6 +370,23 @@ def inode(pid: int, fd: int) -> int:
         return 0
 
 
+def exe(pid: int) -> str:
+    """The path of the file that the process runs."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def maps(pid: int) -> str:
+    """The files that lie in the process's memory, among other lines."""
+    try:
+        with open(f"/proc/{pid}/maps", errors="replace") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def socket_inodes(pid: int) -> dict[int, int]:
     """The inode of each socket among the process's descriptors, by inode."""
     found = {}

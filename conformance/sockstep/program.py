@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import confine, faults, procfs, valgrind, variants
+from . import confine, faults, procfs, seal, valgrind, variants
 from .deadline import VALGRIND_FACTOR, Deadline
-from .failure import HarnessError
+from .failure import Failure, HarnessError
 from .procfs import Wait
-from .tools import Tools
+from .tools import ROOT, Tools
 from .transcript import Transcript, shorten
 
 #: Bytes of standard output and error that are looked at.
 OUTPUT_BYTES = 1 << 20
+#: Of so many processes it is seen to that they are watched.
+MOST_WATCHED = 20
 #: Bytes of the log of calls that mean a spin, well below its file's limit.
 MAX_LOG_BYTES = confine.MAX_FILE_BYTES // 4
 #: The end of standard error that a failure shows: bytes, different lines of
@@ -47,6 +49,9 @@ class Program:
     be read at any time; it works in an empty folder of its own.  Standard
     input is a pipe for clients, and for others with `typing`, else /dev/null.
     `files`: what it finds in files of the system, by their paths.
+
+    All that is known of it comes by descriptors of the runner's own, which
+    were there before it: it may put what it likes in the place of a file.
     """
 
     def __init__(self, argv: list[str], directory: Path, tools: Tools,
@@ -69,6 +74,7 @@ class Program:
         self.plan = plan
         self.under_valgrind = under_valgrind
         self.watch_threads = watch_threads  # by Helgrind, under Valgrind
+        self.find_crash = find_crash        # where it crashes is all
         self.factor = VALGRIND_FACTOR if under_valgrind else \
             variants.FACTOR if variant in variants.SANITIZERS else 1.0
         self.frozen = False
@@ -80,6 +86,9 @@ class Program:
         self._typed = b""                   # input that the pipe has not taken
         self._input_over = False
         self._limit = task_limit
+        self._descriptors: list[int] = []   # to be closed at the end
+        self._heard = bytearray()           # from Valgrind, so far
+        self._launch_said = b""
 
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"),
                "HOME": str(self.workplace), "TMPDIR": str(self.workplace),
@@ -87,13 +96,21 @@ class Program:
         env.update(environment or {})
         if variant in variants.SANITIZERS:
             env.update(variants.environment(self.directory))
+        self._calls = self._own_file("calls") if plan else -1
         if plan:
-            env.update(faults.environment(plan, self.call_log, tools.preload))
+            env.update(faults.environment(plan, directory / "calls",
+                                          tools.preload))
+        self._preload = os.path.realpath(tools.preload) if plan else ""
+        self._stdout = -1 if stdout else self._own_file("stdout")
+        self._stderr = self._own_file("stderr")
+        self._launch, told = self._own_pipe()
+        self._valgrind, report = self._own_pipe() \
+            if under_valgrind and not find_crash else (-1, -1)
         command = list(argv)
         if under_valgrind:
-            command = valgrind.command(self.directory, watch_threads,
-                                       find_crash) + command
-        limits = [f"nofile={nofile}", f"fsize={fsize}",
+            command = valgrind.command(
+                directory if find_crash else report, watch_threads) + command
+        limits = [f"told={told}", f"nofile={nofile}", f"fsize={fsize}",
                   f"cpu={int(confine.MAX_CPU_SECONDS * self.factor)}"]
         if variant not in variants.SANITIZERS:  # one maps terabytes
             limits.append(f"as={confine.MAX_ADDRESS_SPACE}")
@@ -105,15 +122,19 @@ class Program:
             fresh = self.directory / f"file{number}"
             fresh.write_text(text)
             limits.append(f"file={path}:{fresh}")
+        passed = [fd for fd in (told, report) if fd != -1]
         # A terminal must not become that of the runner: open(2), O_NOCTTY.
-        with open(stdout or self.stdout_path, "wb", opener=lambda path, flags:
-                  os.open(path, flags | os.O_NOCTTY, 0o666)) as out, \
-                open(self.stderr_path, "wb") as err:
+        out = os.open(stdout, os.O_WRONLY | os.O_NOCTTY) if stdout \
+            else os.dup(self._stdout)
+        try:
             self.process = subprocess.Popen(
                 [str(tools.launch), *limits, "--", *command],
                 stdin=subprocess.PIPE if typing or role == "client"
-                else subprocess.DEVNULL,
-                stdout=out, stderr=err, cwd=self.workplace, env=env)
+                else subprocess.DEVNULL, pass_fds=passed,
+                stdout=out, stderr=self._stderr, cwd=self.workplace, env=env)
+        finally:
+            for fd in (out, *passed):
+                os.close(fd)
         self.pid = self.process.pid
         self._pidfd = os.pidfd_open(self.pid)
         transcript.add("harness", label, "start",
@@ -127,40 +148,74 @@ class Program:
             f"the {self.label}"
 
     # -- files ------------------------------------------------------------
-    @property
-    def stdout_path(self) -> Path:
-        return self.directory / "stdout"
+    def _own_file(self, name: str) -> int:
+        fd = os.open(self.directory / name,
+                     os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._descriptors.append(fd)
+        return fd
 
-    @property
-    def stderr_path(self) -> Path:
-        return self.directory / "stderr"
+    def _own_pipe(self) -> tuple[int, int]:
+        """A pipe from which this process reads, and never waits for it."""
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        self._descriptors.append(ours)
+        return ours, theirs
 
     @property
     def call_log(self) -> Path:
-        return self.directory / "calls"
+        """The log of calls, by whatever name it has now."""
+        return Path(f"/proc/self/fd/{self._calls}")
 
     @property
     def stdout(self) -> bytes:
-        return self._head(self.stdout_path)
+        return self._beginning(self._stdout)
 
     @property
     def stderr(self) -> bytes:
-        return self._head(self.stderr_path)
+        return self._beginning(self._stderr)
 
     @property
     def last_words(self) -> str:
         """The end of standard error."""
-        with open(self.stderr_path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LAST_BYTES))
-            return file.read().decode(errors="replace").strip()
+        size = os.fstat(self._stderr).st_size
+        return os.pread(self._stderr, _LAST_BYTES,
+                        max(0, size - _LAST_BYTES)
+                        ).decode(errors="replace").strip()
 
     @staticmethod
-    def _head(path: Path) -> bytes:
-        if not path.exists():
-            return b""
-        with open(path, "rb") as file:
-            return file.read(OUTPUT_BYTES)
+    def _beginning(fd: int) -> bytes:
+        return os.pread(fd, OUTPUT_BYTES, 0) if fd != -1 else b""
+
+    def launch_failure(self) -> str:
+        """What the launcher, and nobody else, said when it gave up."""
+        with contextlib.suppress(BlockingIOError):      # it is at work
+            self._launch_said += os.read(self._launch, 4096)
+        return self._launch_said.decode(errors="replace")
+
+    def _hear(self) -> None:
+        """Take what Valgrind has said, so that it never waits for a reader.
+        """
+        while self._valgrind != -1 and \
+                len(self._heard) < confine.MAX_FILE_BYTES:
+            try:
+                said = os.read(self._valgrind, 1 << 16)
+            except BlockingIOError:
+                return
+            if not said:
+                return
+            self._heard += said
+
+    def valgrind_log(self) -> bytes:
+        """All that Valgrind has said of the process that was started."""
+        self._hear()
+        return bytes(self._heard)
+
+    def valgrind_logs(self) -> list[bytes]:
+        """What Valgrind has said of each process: see `valgrind.command`."""
+        if not self.find_crash:
+            return [self.valgrind_log()]
+        return [path.read_bytes() for path
+                in sorted(self.directory.glob("valgrind.*.xml"))]
 
     def calls(self) -> list[faults.Call]:
         """The calls that the preload logged so far."""
@@ -173,17 +228,20 @@ class Program:
 
     def calls_without_end(self) -> bool:
         """Whether the log of calls is longer than any honest run's."""
-        return bool(self.plan) and self.call_log.exists() and \
-            self.call_log.stat().st_size > MAX_LOG_BYTES
+        return self._calls != -1 and \
+            os.fstat(self._calls).st_size > MAX_LOG_BYTES
 
     def left_files(self) -> list[str]:
         """What lies in the program's working folder, relative paths."""
+        if self.workplace.is_symlink():     # it may lead anywhere
+            return ["a link in place of the folder"]
         return sorted(str(path.relative_to(self.workplace))
                       for path in self.workplace.rglob("*"))
 
     # -- what the kernel says ----------------------------------------------
     def ending(self) -> Ending | None:
         """How the process ended; None while it lives.  It is reaped here."""
+        self._hear()
         if self._ending is None:
             code = self.process.poll()
             if code is not None:
@@ -221,6 +279,46 @@ class Program:
     def waits(self) -> list[Wait] | None:
         """What each thread waits in, or None if one may run right now."""
         return waits_of(self.tree)
+
+    def expect_own(self) -> None:
+        """A submission does its work itself."""
+        for pid in self.tree()[:MOST_WATCHED]:
+            kit = seal.kit_program(Path(f"/proc/{pid}/exe"), ROOT)
+            if kit and procfs.socket_inodes(pid):
+                raise Failure("borrowed", "it is the kit's own program that "
+                              f"does the work here, {kit} (pid {pid})")
+
+    def expect_watched(self) -> None:
+        """What talks is what is watched: raises HarnessError if not.
+
+        A program may start another one, which drops LD_PRELOAD or leaves
+        Valgrind, and let that do the work.
+        """
+        deadline = Deadline(factor=self.factor)
+        while told := self._escaped():
+            # One that has just begun has not loaded the preload yet.
+            if self.waits() is not None and self._escaped() or \
+                    deadline.expired():
+                raise HarnessError(told)
+            self.pace(0.001)
+
+    def _escaped(self) -> str:
+        """What talks and is not watched as this program should be, or ''."""
+        if not self._preload and not self.under_valgrind:
+            return ""
+        for pid in self.tree()[:MOST_WATCHED]:
+            if not procfs.socket_inodes(pid):
+                continue
+            path, files = procfs.exe(pid), procfs.maps(pid)
+            if not path or not files:
+                continue                    # it is just ending
+            if self.under_valgrind and not valgrind.is_tool(path):
+                return f"{Path(path).name} (pid {pid}) was started by the " \
+                    "program and runs outside of Valgrind, so its use of " \
+                    "memory can't be seen"
+            if self._preload and self._preload not in files:
+                return faults.NOT_REACHED
+        return ""
 
     def cpu_seconds(self) -> float:
         return sum(map(procfs.cpu_seconds, self.tree()))
@@ -358,8 +456,10 @@ class Program:
             self._ending = Ending(code, None) if code >= 0 \
                 else Ending(None, -code)
         if self._pidfd >= 0:
-            os.close(self._pidfd)
+            self._descriptors.append(self._pidfd)
             self._pidfd = -1
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:

@@ -102,16 +102,23 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     problems += [f"{slug} has no mutant: nothing shows that it bites"
                  for slug in slugs if slug not in bitten]
     chosen = [mutant for mutant in every if mutant.case in slugs]
+    lacking = lacking_of(root, chosen, lessons)
+    problems += [f"{mutant.name}: {mutant.base} fails {mutant.case} as it is"
+                 for mutant in chosen if mutant.case in lacking[mutant.name]]
     targets = mutant_targets(root, chosen, lessons, jobs)
+    kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
+    for target in targets:
+        target.told = kept.holds(target.program)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
     by_name = {mutant.name: mutant for mutant in chosen}
-    problems += _golden(root, every, by_name, records, arguments.golden)
+    same, changed = kept.compare(records, arguments.golden)
+    problems += changed
     green = [record["program"] for record in records
              if record["verdict"] in ("pass", "fail")]
     others, more_broken = _caught_by_others(
         root, [target for target in targets if target.program in green],
-        lacking_of(root, chosen, lessons), lessons, cases, jobs, console)
+        lacking, lessons, cases, jobs, console)
     tally: Counter = Counter()
     for record in records:
         mutant = by_name[record["program"]]
@@ -134,7 +141,8 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  "the case and for the reason that they name, "
                  f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
                  f"{time.monotonic() - start:.1f} s")
-    console.line(f"         {_spread(chosen, slugs)}")
+    console.line(f"         {_spread(chosen, slugs)}; {count(same, 'text')} "
+                 "as kept")
     return not problems and not broken and not more_broken
 
 
@@ -180,31 +188,15 @@ def lacking_of(root: Path, mutants: list[Mutant], lessons: list[Lesson]
     """The cases that each mutant's base fails already, as it is."""
     steps = {step.source.relative_to(root): step.gaps for lesson in lessons
              for each in lesson.steps.values() for step in each}
-    return {mutant.name: set(steps.get(mutant.base, ())) if not
-            mutant.is_foreign else {
-                key.rpartition(":")[2] for key in manifest.load_entry(
-                    root / mutant.base.parent, mutant.role).gaps}
-            for mutant in mutants}
+    return {mutant.name: _foreign_gaps(root, mutant) if mutant.is_foreign
+            else set(steps.get(mutant.base, ())) for mutant in mutants}
 
 
-def _golden(root: Path, every: list[Mutant], by_name: dict[str, Mutant],
-            records: list[dict], write: bool) -> list[str]:
-    """Compare what is told with what is kept, or keep it anew."""
-    problems = []
-    kept = golden.load(root)
-    if unknown := set(kept) - {mutant.name for mutant in every}:
-        problems.append(f"{golden.path(root).name} names no mutant: "
-                        + ", ".join(sorted(unknown)))
-    fresh = {record["program"]: golden.told(root, by_name[record["program"]],
-                                            record)
-             for record in records if record["program"] in kept
-             and record["verdict"] != "n/a"}
-    if write:
-        golden.write(root, fresh)
-        return problems
-    return problems + [f"{name}: what is told has changed (see `make golden`)"
-                       f", from\n{kept[name]}\nto\n{text}"
-                       for name, text in fresh.items() if text != kept[name]]
+def _foreign_gaps(root: Path, mutant: Mutant) -> set[str]:
+    entry = manifest.load_entry(root / mutant.base.parent, mutant.role)
+    keys = [key.rpartition(":") for key in entry.gaps]
+    return {slug for number, _, slug in keys
+            if number in ("", mutant.lesson.split("-")[0])}
 
 
 def _spread(mutants: list[Mutant], slugs: list[str]) -> str:

@@ -2,7 +2,9 @@
 
 The file is written as it grows: a record goes over the closing brackets and
 new ones behind it, in one write, so that a killed run leaves a file that can
-be read.  Its form is told in docs/results.schema.json.
+be read.  At the end all is written anew, to a new file under the same name:
+what the programs have done to the old one does not matter.  The form is told in
+docs/results.schema.json.
 """
 from __future__ import annotations
 
@@ -64,8 +66,16 @@ class Results:
         head = {"schema": SCHEMA, "lessons": programs, "cases": self.cases}
         text = json.dumps(head, ensure_ascii=False)[:-1] + \
             ',\n"results": ['
-        self._file = open(path, "wb", buffering=0)
-        self._end = self._file.write(text.encode())
+        self._written = [text.encode()]
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
+        """Write all that is there so far to a new file."""
+        path.unlink(missing_ok=True)        # it may be a link to elsewhere
+        self._file = open(path, "xb", buffering=0)
+        self._end = 0
+        for part in self._written:
+            self._end += self._file.write(part)
         self._write_tail(b"")
 
     def _write_tail(self, record: bytes) -> None:
@@ -80,7 +90,8 @@ class Results:
     def add(self, record: dict) -> None:
         comma = "," if self.records else ""
         self.records.append(record)
-        self._write_tail((comma + "\n" + json.dumps(record)).encode())
+        self._written.append((comma + "\n" + json.dumps(record)).encode())
+        self._write_tail(self._written[-1])
 
     def finish(self, seconds: float, complete: bool,
                score: dict | None = None) -> None:
@@ -88,8 +99,11 @@ class Results:
         self.environment["seconds"] = round(seconds, 2)
         self.environment["complete"] = complete
         self.score = score
-        self._write_tail(b"")
         self._file.close()
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        self._open(fresh)
+        self._file.close()
+        os.replace(fresh, self.path)
 
     def as_json(self) -> dict:
         whole = {"schema": SCHEMA, "environment": self.environment,

@@ -404,7 +404,7 @@ class Client:
                 raise Failure(
                     "output", f"{which}, {shorten(reply)} "
                     f"({count(len(reply), 'byte')}), is not on a line of its "
-                    "own on standard output",
+                    f"own on standard output{_instead(reply, output)}",
                     f"standard output: {shorten(output, 400)}",
                     mismatch=_nearest(reply, lines))
             lines = rest[1:]
@@ -451,6 +451,21 @@ class Resolver:
         if output := self.program.stdout:
             raise Failure("output", "standard output is for addresses, and "
                           f"there was none; it holds {shorten(output)}")
+
+
+def _instead(reply: bytes, output: bytes) -> str:
+    """What stands there in its place, as a clause; '' if that is unclear."""
+    if not output:
+        return ", which is empty"
+    if output.endswith(reply):
+        return ": no newline follows it"
+    if reply in output:
+        return ": it is there, and more follows it on its line"
+    nearest = _nearest(reply, output.split(b"\n"))
+    if nearest and nearest.offset < len(reply) and \
+            len(nearest.got) + nearest.start == nearest.offset:
+        return f": the line ends after {nearest.offset:,} of its bytes"
+    return ""
 
 
 def _nearest(reply: bytes, lines: list[bytes]) -> Mismatch | None:

@@ -24,8 +24,9 @@ from .contract import Contract, Target
 from .failure import Failure, Unsupported
 from .tools import Tools
 
-PLAN_VARIABLE = "SOCKSTEP_RUN"
 CASES = Path(__file__).parent.parent / "cases"
+#: "no": who serves nobody may pass as well, for tests of the runner itself.
+PROOF_VARIABLE = "SOCKSTEP_PROOF"
 #: How often the workers are looked after.
 GUARD_SECONDS = 0.3
 
@@ -50,7 +51,8 @@ class Plan:
     leaks: bool = True
     sweep: str = "no"           # or yes, or the one plan that is played
     seed: int = 0               # of the bytes that are sent: see `data`
-    proof: bool = True          # who serves nobody passes nothing: `proof`
+    proof: bool = field(        # who serves nobody passes nothing: `proof`
+        default_factory=lambda: os.environ.get(PROOF_VARIABLE) != "no")
 
     def runs(self, entry: Case, target: Target) -> bool:
         """Whether this case is run on this program."""
@@ -75,19 +77,19 @@ class Plan:
     def _slugs(self) -> set[str]:
         return set(self.slugs)
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps({
+    def as_text(self) -> str:
+        return json.dumps({
             "targets": [target.as_json() for target in self.targets],
             "slugs": self.slugs, "leaks": self.leaks, "sweep": self.sweep,
             "seed": self.seed, "proof": self.proof,
             "lesson_contracts": {name: vars(contract) for name, contract
                                  in self.lesson_contracts.items()},
             "tools": {name: str(path) for name, path
-                      in vars(self.tools).items()}}))
+                      in vars(self.tools).items()}})
 
     @classmethod
-    def load(cls, path: Path) -> "Plan":
-        data = json.loads(path.read_text())
+    def from_text(cls, text: str) -> "Plan":
+        data = json.loads(text)
         return cls(
             [Target.from_json(entry) for entry in data["targets"]],
             data["slugs"],
@@ -163,15 +165,21 @@ def not_asked(entry: Case, target: Target) -> dict:
     return record
 
 
-class _Collector:
-    """The controller's plugin: records out of reports."""
+class Collector:
+    """The controller's plugin: it brings the plan, and takes the records.
 
-    def __init__(self, targets: dict[str, Target],
+    `folder` is that of the run.
+    """
+
+    def __init__(self, plan: Plan, folder: Path,
                  sink: Callable[[dict], None], workers: bool):
-        self._targets = targets
+        self.plan = plan
+        self.folder = folder
+        self._targets = {target.key: target for target in plan.targets}
         self._sink = sink
         self._workers = workers
         self.broken: list[str] = []
+        self.noticed: list[str] = []        # what was tried on the runner
         self.not_loaded = False             # a module of cases is broken
 
     def pytest_runtest_logreport(self, report) -> None:
@@ -181,7 +189,10 @@ class _Collector:
                                        f"{record['program']}"]
                 self._sink(settle(record, target))
         if report.when not in ("setup", "call", "teardown"):
-            self.broken.append(f"{report.nodeid}: {report.longrepr}")
+            case = report.nodeid.rpartition("::")[2]
+            self.noticed.append(f"a runner was killed in {case}, which has "
+                                "no verdict: by the program, unless memory "
+                                "ran out")
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
@@ -210,8 +221,9 @@ class _Guard(threading.Thread):
     this process as well, and what ends that lets all go on.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noticed: list[str]) -> None:
         super().__init__(name="guard", daemon=True)
+        self._noticed = noticed
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -220,6 +232,8 @@ class _Guard(threading.Thread):
             stopped = {pid for pid in procfs.children(os.getpid())
                        if (facts := procfs.stat(pid)) and facts.state == "T"}
             for pid in stopped & before:
+                self._noticed.append("a program stopped its runner (SIGSTOP) "
+                                     "and was killed for that")
                 confine.end_all(functools.partial(procfs.descendants, pid))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
@@ -239,6 +253,7 @@ class Outcome:
 
     complete: bool
     broken: list[str] = field(default_factory=list)
+    noticed: list[str] = field(default_factory=list)
 
 
 def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
@@ -248,16 +263,13 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
     is then not complete.
     """
     import pytest
-    collector = _Collector({target.key: target for target in plan.targets},
-                           sink, bool(jobs))
     noise = io.StringIO()
     # In memory where that can be had: a case makes and removes folders.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) and \
         "TMPDIR" not in os.environ else None
-    with tempfile.TemporaryDirectory(prefix="sockstep.", dir=memory) as folder:
-        path = Path(folder) / "plan.json"
-        plan.save(path)
-        os.environ[PLAN_VARIABLE] = str(path)
+    with tempfile.TemporaryDirectory(prefix="sockstep.", dir=memory,
+                                     ignore_cleanup_errors=True) as folder:
+        collector = Collector(plan, Path(folder), sink, bool(jobs))
         arguments = ["-p", "sockstep.plugin", "-p", "no:cacheprovider",
                      "-p", "no:faulthandler", "-p", "no:logging",
                      "-c", os.devnull, "--rootdir", str(CASES.parent),
@@ -268,7 +280,11 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
             arguments += ["-n", str(jobs), "--max-worker-restart=4"]
         else:
             arguments += ["-p", "no:xdist"]
-        with contextlib.redirect_stdout(noise), _Guard():
+        # Without workers the programs are children of this process, and it
+        # is the cases that stop them.
+        with contextlib.redirect_stdout(noise), \
+                _Guard(collector.noticed) if jobs else \
+                contextlib.nullcontext():
             status = pytest.main(arguments, plugins=[collector])
     # pytest also calls it interrupted where a module could not be loaded.
     interrupted = status == pytest.ExitCode.INTERRUPTED and \
@@ -277,4 +293,4 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
             pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED,
             pytest.ExitCode.NO_TESTS_COLLECTED):
         collector.broken.append(noise.getvalue()[-4000:])
-    return Outcome(not interrupted, collector.broken)
+    return Outcome(not interrupted, collector.broken, collector.noticed)

@@ -24,8 +24,9 @@ from . import procfs
 
 #: Threads whose places are told.
 MOST_THREADS = 3
-#: Words of the stack that are looked at: the C library's calls are shallow.
-_WORDS = 32
+#: Words of the stack that are looked at, and calls on it: what lies deeper may
+#: be left from a call that is over.
+_WORDS, _RETURNS = 32, 3
 #: How often a program that spins is looked at, and the pause in between, in
 #: seconds.
 _LOOKS, _PAUSE = 9, 0.002
@@ -53,8 +54,11 @@ def of(pid: int, tid: int) -> str:
     if code is None or len(words) < 3:
         return ""
     stack, counter = int(words[-2], 16), int(words[-1], 16)
-    address = counter if counter in code else _returns_to(pid, stack, code)
-    return _line(code, address) if address else ""
+    inside = [counter] if counter in code else []
+    for address in [*inside, *_returns(pid, stack, code)]:
+        if line := _line(code, address):
+            return line
+    return ""
 
 
 def of_spin(pids: list[int]) -> tuple[str, str]:
@@ -63,7 +67,9 @@ def of_spin(pids: list[int]) -> tuple[str, str]:
 
     Its busiest process is stopped for a moment again and again.
     """
-    pid = max(pids, key=procfs.cpu_seconds, default=0)
+    if not pids:
+        return "", ""
+    pid = max(pids, key=procfs.cpu_seconds)
     seen: Counter[str] = Counter()
     for _ in range(_LOOKS):
         seen[_look(pid)] += 1
@@ -127,20 +133,20 @@ def _code_of(pid: int) -> _Code | None:
     return None
 
 
-def _returns_to(pid: int, stack: int, code: _Code) -> int:
-    """The address behind the program's last call, which lies on the stack.
+def _returns(pid: int, stack: int, code: _Code) -> list[int]:
+    """The addresses behind the program's last calls, which lie on the stack.
 
     A number there that leads into the program's code is one if the
-    instruction before it is a call.
+    instruction before it is a call.  More than one is of use only where the
+    C library is a part of the program.
     """
     if platform.machine() != "x86_64":
-        return 0
+        return []
     words = procfs.memory(pid, stack, 8 * _WORDS)
-    for address in struct.unpack(f"{_WORDS}Q", words) if words else ():
-        if address - 7 in code and _is_call(procfs.memory(
-                pid, address - 7, 7)):
-            return address - 1              # still within the call
-    return 0
+    return [address - 1 for address in
+            (struct.unpack(f"{_WORDS}Q", words) if words else ())
+            if address - 7 in code and
+            _is_call(procfs.memory(pid, address - 7, 7))][:_RETURNS]
 
 
 def _is_call(before: bytes | None) -> bool:
@@ -164,10 +170,14 @@ def _line(code: _Code, address: int) -> str:
                              check=False)
     except subprocess.TimeoutExpired:
         return ""
+    # Function and file in turn; what was inlined stands first, and may be of
+    # a header of the system's.
     lines = run.stdout.splitlines()
-    place = re.match(r"(?:.*/)?([^/:?]+:[1-9]\d*)", lines[1]) if len(lines) > 1 \
-        else None
-    return f"{place[1]} in {lines[0]}()" if place else ""
+    for function, file in zip(lines[::2], lines[1::2]):
+        place = re.match(r"(?:.*/)?([^/:?]+:[1-9]\d*)", file)
+        if place and not file.startswith("/usr/"):
+            return f"{place[1]} in {function}()"
+    return ""
 
 
 def _in_file(code: _Code, address: int) -> int | None:

@@ -138,10 +138,18 @@ class Stage:
                         None) if inodes else None
 
         try:
-            return self.wait(listening, None, f"{program.name} does not "
-                             "listen", program=program)
+            row = self.wait(listening, None, f"{program.name} does not "
+                            "listen", program=program)
         except Failure as failure:
             raise self._never_listened(program, failure) from None
+        self.look_into(program)
+        return row
+
+    def look_into(self, program: Program) -> None:
+        """The program itself is at work, and it is watched at that."""
+        if self.target.kind == "submission":
+            program.expect_own()
+        program.expect_watched()
 
     def _never_listened(self, program: Program, failure: Failure) -> Failure:
         if failure.kind == "leak":              # it forks without end
@@ -566,15 +574,18 @@ class Stage:
         """"the server waits in .., the document's client in ..": where both
         ends are programs, a deadlock has two.
         """
-        parts = []
-        for each in [program, *self.assistants]:
-            if waits := each.waits():
-                where = self.describe(waits)
-                parts.append(f"{each.name} {'' if parts else 'waits '}in "
-                             f"{where}")
-                self.transcript.add("kernel", each.label, "rest",
+        where = self.describe(program.waits())
+        self.transcript.add("kernel", program.label, "rest",
+                            note=f"waits in {where}")
+        parts = [f"{program.name} waits in {where}"]
+        for other in self.assistants:
+            if waits := other.waits():
+                where = waiting.describe(self, waits, links=True)
+                self.transcript.add("kernel", other.label, "rest",
                                     note=f"waits in {where}")
-        return ", ".join(parts) + ("," if len(parts) > 1 else "")
+                parts.append(f"{other.name} in {where}")
+        text = ", ".join(dict.fromkeys(parts))
+        return text + ("," if ", " in text else "")
 
     def _place(self, program: Program) -> str:
         """The lines of the source in which the threads wait."""
@@ -770,13 +781,15 @@ def _turns(program: Program) -> list[str]:
 def _not_started(program: Program) -> None:
     """Raise if the kit's own launcher or preload gave up, not the program."""
     ending = program.ending()
+    if ending and (failure := program.launch_failure()):
+        if failure.startswith("this machine forbids"):
+            raise Unsupported(failure)
+        raise HarnessError(f"launch: {failure}")
     stderr = program.stderr.decode(errors="replace").strip()
     if ending and ending.status == 125 and \
-            stderr.startswith(("launch: ", "fault_preload: ")):
+            stderr.startswith("fault_preload: "):
         if program.calls_without_end():     # its log has no room left
             raise _endless_calls(program)
-        if "this machine forbids" in stderr:
-            raise Unsupported(stderr.removeprefix("launch: "))
         raise HarnessError(stderr)
 
 

@@ -16,7 +16,7 @@ import stat
 import sys
 from pathlib import Path
 
-from . import build, confine, manifest, procfs, selection
+from . import build, confine, manifest, procfs, seal, selection
 from .contract import ROLES, Lesson, Target
 from .selection import NoMatch
 
@@ -83,11 +83,33 @@ def _programs(root: Path, folder: Path, copy: Path, lesson: Lesson,
                         source=str(copy), repeat=f"{repeat} ROLE={role}")
         try:
             if _build(root, copy, target, limit):
+                _refuse_borrowed(root, copy, target)
                 made.append(target)
         except build.BuildError as error:
             target.build_error = str(error)
             made.append(target)
     return made
+
+
+#: Where a machine has its interpreters, beside the folders of PATH.
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/opt", "/nix", "/snap",
+           sys.prefix, sys.base_prefix)
+
+
+def _refuse_borrowed(root: Path, copy: Path, target: Target) -> None:
+    """A submission is judged by a program of its own, not by another's."""
+    system = [Path(place).resolve() for place in
+              (*_SYSTEM, *os.get_exec_path()) if os.path.isabs(place)]
+    for word in target.command:
+        path = Path(word).resolve()
+        if not os.path.isabs(word) or not path.is_file():
+            continue
+        if kit := seal.kit_program(path, root):
+            raise build.BuildError(f"{word} is the kit's own {kit}")
+        if not path.is_relative_to(copy.resolve()) and (
+                path.is_relative_to(root.resolve()) or
+                not any(map(path.is_relative_to, system))):
+            raise build.BuildError(f"{word} is not in the submission's folder")
 
 
 def _copy(part: Path, copy: Path) -> None:

@@ -23,12 +23,14 @@ class Event:
     data: bytes = b""
     size: int = 0
     note: str = ""
+    pieces: int = 1             # of a row for several sends
 
     def as_json(self) -> dict:
         return {"t": round(self.t, 6), "actor": self.actor,
                 "channel": self.channel, "act": self.act,
                 "data": self.data.hex(), "size": self.size,
-                "note": self.note}
+                "note": self.note or (f"in {self.pieces} pieces"
+                                      if self.pieces > 1 else "")}
 
 
 @dataclass
@@ -40,11 +42,15 @@ class Transcript:
     _start: float = field(default_factory=time.monotonic)
 
     def add(self, actor: str, channel: str, act: str, data: bytes = b"",
-            note: str = "") -> None:
+            note: str = "", piece: bool = False) -> None:
+        """Add an event.  `piece`: the data are a piece of their own, however
+        many rows they make.
+        """
         last = self.events[-1] if self.events else None
         if last and data and not note and (last.actor, last.channel,
                                            last.act) == (actor, channel, act):
             last.size += len(data)          # one row for a run of like events
+            last.pieces += piece
             last.data = (last.data + data)[:KEPT_BYTES]
             return
         if len(self.events) >= KEPT_EVENTS:
@@ -115,14 +121,14 @@ def two_columns(rows: list[dict], width: int = 100) -> list[str]:
         text = channel + _describe(row)
         left = row["actor"] == "harness"
         stamp = f"{row['t'] * 1000:9.1f}"
-        for part in _wrap(text, column - 2):
+        for part in wrap(text, column - 2):
             lines.append((f"{stamp}  " + ("" if left else " " * column)
                           + part).rstrip())
             stamp = " " * 9
     return lines
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
     """Like textwrap.wrap, but it keeps runs of blanks that were sent."""
     parts = []
     while len(text) > width:

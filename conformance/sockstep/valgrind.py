@@ -1,8 +1,9 @@
 """Valgrind: how a program is run under it, and what it found.
 
 Valgrind's XML is read, not its exit status: a server that is ended by SIGTERM
-exits with 143 whatever was found.  A log that is missing or cut is an error
-of the harness, never a pass.  Source: valgrind(1), Valgrind's
+exits with 143 whatever was found.  It comes by a pipe, from which nobody can
+take back what is in it.  A log that is missing or cut is an error of the
+harness, never a pass.  Source: valgrind(1), Valgrind's
 docs/internals/xml-output-protocol4.txt.
 
 Helgrind, Valgrind's tool for threads, knows what locks, joins and condition
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import signal
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import procfs
-from .failure import HarnessError
+from .failure import Failure, HarnessError
 
 _LEAKS = "Leak_"
 #: So many stacks of threads may be there when a program is ended by a signal:
@@ -80,35 +82,36 @@ class Crash:
         return "\n".join(lines)
 
 
-def command(directory: Path, threads: bool = False,
-            crash: bool = False) -> list[str]:
+def command(log: int | Path, threads: bool = False) -> list[str]:
     """The words that stand before a program's own command.
 
-    `threads`: it is watched for data races (Helgrind), not for misuse of
-    memory.  `crash`: only where it crashes is looked for, in its children as
-    well, which have logs of their own.
+    `log`: the descriptor to write to.  A folder: only where the program
+    crashes is looked for, in its children as well, and each process has a log
+    of its own there.  `threads`: it is watched for data races (Helgrind), not
+    for misuse of memory.
     """
+    crash = isinstance(log, Path)
     tool = _HELGRIND if threads else _CRASH if crash else _MEMCHECK
     return ["valgrind", "--quiet", *tool, "--num-callers=20",
             f"--child-silent-after-fork={'no' if crash else 'yes'}",
             # Both only make its start faster: no debugger, fewer tables.
             "--vgdb=no", f"--read-inline-info={'yes' if crash else 'no'}",
-            "--xml=yes", f"--xml-file={directory}/valgrind.%p.xml"]
+            "--xml=yes", f"--xml-file={log}/valgrind.%p.xml" if crash
+            else f"--xml-fd={log}"]
 
 
-def crashes(directory: Path, own: Path | None = None) -> list[Crash]:
-    """What ended the processes that were run in `directory`, or would have.
+def crashes(logs: list[bytes], own: Path | None = None) -> list[Crash]:
+    """What ended the processes of these logs, or would have.
 
     A log that is cut off, by a SIGKILL, tells what it has.
     """
-    return [_crash(log, own)
-            for log in sorted(directory.glob("valgrind.*.xml"))]
+    return [_crash(log, own) for log in logs]
 
 
-def _crash(log: Path, own: Path | None) -> Crash:
+def _crash(log: bytes, own: Path | None) -> Crash:
     parser = ElementTree.XMLPullParser()
     with contextlib.suppress(ElementTree.ParseError):
-        parser.feed(log.read_bytes())
+        parser.feed(log)
     errors, end = [], None
     with contextlib.suppress(ElementTree.ParseError):
         for _event, element in parser.read_events():
@@ -126,7 +129,8 @@ def _crash(log: Path, own: Path | None) -> Crash:
     why = end.findtext("event") or procfs.signal_name(number)
     address = end.findtext("siaddr")
     if address and number in (signal.SIGSEGV, signal.SIGBUS):
-        null = ", a null pointer" if int(address, 16) < _PAGE else ""
+        null = ", a null pointer" if not int(address, 16) else \
+            ", next to a null pointer" if int(address, 16) < _PAGE else ""
         why += f" at address {address}{null}"
     return Crash(number, why, calls[0] if calls else "", calls, before)
 
@@ -137,31 +141,41 @@ def _is_own(folder: str | None, own: Path | None) -> bool:
         else not (folder or "").startswith("./")
 
 
-def findings(directory: Path, own: Path | None = None) -> list[Finding]:
-    """What Valgrind found in the processes that were run in `directory`.
+def is_tool(path: str) -> bool:
+    """Whether a process that runs this file is run by Valgrind."""
+    # Such as /usr/libexec/valgrind/memcheck-amd64-linux, which no program of
+    # a learner can take the place of.
+    home = Path(shutil.which("valgrind") or "/").resolve().parents[1]
+    return Path(path).parent.name == "valgrind" and \
+        Path(path).is_relative_to(home)
+
+
+def findings(log: bytes, own: Path | None = None) -> list[Finding]:
+    """What Valgrind found, by its log.
 
     A frame of a source file in the folder `own`, if given, is preferred for
-    the place.  Raises HarnessError when there is no complete log.
+    the place.  Raises HarnessError when the log is not complete.
     """
-    logs = sorted(directory.glob("valgrind.*.xml"))
-    if not logs:
+    if not log:
         raise HarnessError("Valgrind left no log: the program was not run "
                            "under it")
-    found = []
-    for log in logs:
-        try:
-            root = ElementTree.parse(log).getroot()
-        except ElementTree.ParseError as error:
-            raise HarnessError(f"Valgrind's log {log.name} is cut off "
-                               f"({error}): the program was killed before "
-                               "its leaks could be counted") from error
-        errors = [element for element in root.iter("error")
-                  if not _is_atomic(element)]
-        stacks = [element for element in errors if _is_stack(element)]
-        if sum(map(_blocks, stacks)) < _STACKS:
-            errors = [element for element in errors if element not in stacks]
-        found += [_finding(element, own) for element in errors]
-    return found
+    try:
+        root = ElementTree.fromstring(log)
+    except ElementTree.ParseError as error:
+        raise HarnessError(f"Valgrind's log is cut off ({error}): the "
+                           "program was killed before its leaks could be "
+                           "counted") from error
+    # A program can write to the pipe as well, but not hide what is in it
+    # other than by a comment or the like, which Valgrind never makes.
+    if b"<!" in log or log.count(b"<error>") != len(list(root.iter("error"))):
+        raise Failure("memory", "in Valgrind's log stands what is not "
+                      "Valgrind's: the program has written to it")
+    errors = [element for element in root.iter("error")
+              if not _is_atomic(element)]
+    stacks = [element for element in errors if _is_stack(element)]
+    if sum(map(_blocks, stacks)) < _STACKS:
+        errors = [element for element in errors if element not in stacks]
+    return [_finding(element, own) for element in errors]
 
 
 def _is_stack(error: ElementTree.Element) -> bool:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 #: Threads, and descriptors of one call, that are told.
 _MOST = 3
+_CONNECTION = "the connection with"
+#: What is told first of many descriptors.
+_FIRST = (_CONNECTION, "the listening socket", "its UDP socket")
 _STANDARD = {0: "standard input", 1: "standard output", 2: "standard error"}
 _KINDS = {"pipe": "a pipe", "anon_inode:[eventfd]": "an eventfd",
           "anon_inode:[timerfd]": "a timer",
@@ -26,10 +29,15 @@ _FOR = {"wait4": "a child process to end", "waitid": "a child process to end",
         "rt_sigtimedwait": "a signal"}
 
 
-def describe(stage: "Stage", waits: list[Wait]) -> str:
-    """What the threads wait in, each way of it once."""
+def describe(stage: "Stage", waits: list[Wait], links: bool = False) -> str:
+    """What the threads wait in, each way of it once.
+
+    `links`: those alone that wait for a connection, if there are any.
+    """
     texts = list(dict.fromkeys(_told(stage, wait) for wait in waits))
-    return " and in ".join(texts[:_MOST]) + \
+    if links:
+        texts = [text for text in texts if _CONNECTION in text] or texts
+    return ", and in ".join(texts[:_MOST]) + \
         (" ..." if len(texts) > _MOST else "")
 
 
@@ -65,11 +73,17 @@ def _for(stage: "Stage", pid: int, found: list[watched.Watched]) -> str:
             groups[what].append(use)
     parts, left = [], _MOST
     for what, uses in groups.items():
+        uses.sort(key=_rank)
         if left:
             parts.append(f" for {what} on {_list(uses[:left])}")
         left = max(0, left - len(uses))
     more = sum(map(len, groups.values())) > _MOST
     return " and".join(parts) + (" ..." if more else "")
+
+
+def _rank(use: str) -> int:
+    return next((number for number, start in enumerate(_FIRST)
+                 if use.startswith(start)), len(_FIRST))
 
 
 def _list(words: list[str]) -> str:
@@ -98,7 +112,7 @@ def use_of(stage: "Stage", pid: int, fd: int, inode: int = 0) -> str:
 def _use_of_socket(stage: "Stage", inode: int) -> str:
     for peer in stage.peers:
         if isinstance(peer, Peer) and peer.far_inode() == inode:
-            return f"the connection with {peer.whose}"
+            return f"{_CONNECTION} {peer.whose}"
     if any(row.inode == inode for row in stage.diag.listeners()
            + stage.diag.unix_listeners()):
         return "the listening socket"
@@ -119,5 +133,5 @@ def _between_programs(stage: "Stage", inode: int) -> str:
         far = own.peer if own else 0
     for program in stage.programs + stage.assistants:
         if far and program.alive() and far in program.socket_inodes():
-            return f"the connection with {program.name}"
+            return f"{_CONNECTION} {program.name}"
     return ""

@@ -230,6 +230,17 @@ def test_a_mutant_that_only_another_case_catches(project: Project) -> None:
         "otherwise, 0 missed" in done.stdout
 
 
+def test_a_mutant_of_a_step_that_fails_as_it_is(project: Project) -> None:
+    """It would be caught without its fault: it proves nothing."""
+    proving(project, "caught", "alive")
+    toml = project.folder / "lessons/01-tiny/lesson.toml"
+    toml.write_text(toml.read_text().replace("gaps = []",
+                                             'gaps = ["tiny/echo"]'))
+    done = project.run("prove", "--only", "mutants", "--jobs", "0")
+    assert done.returncode == 1
+    assert f"tiny/caught: {BASE} fails tiny/echo as it is" in done.stdout
+
+
 def test_a_mutant_that_does_not_compile(project: Project) -> None:
     done = proving(project, "caught", "broken").run("prove", "--jobs", "0")
     assert (done.returncode, done.stdout) == (2, "")

@@ -98,8 +98,8 @@ def test_wait_of(run: Callable, until: Callable, body: str, calls: str,
         wait = until(lambda: waits() if waits() and waits().fd == 0 else None)
     assert wait.timed is timed
     assert (wait.fd is not None) is names_fd
-    assert str(wait) == (f"{wait.call}(fd {wait.fd})" if names_fd
-                         else f"{wait.call}()")
+    assert str(wait) == (f"{wait.name}(fd {wait.fd})" if names_fd
+                         else f"{wait.name}()")
 
 
 def test_the_descriptor_of_a_wait(run: Callable, until: Callable) -> None:

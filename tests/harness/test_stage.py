@@ -492,7 +492,7 @@ _ANSWERS = {
     "unread": ("connection.recv(3); connection.close(); listener.accept()",
                "reset", "reset after 0 of 5 bytes"),
     "silent": ("connection.recv(9); connection.recv(9)",
-               "stuck", r"0 of 5 bytes came back.*recvfrom\(fd \d+\) on the "
+               "stuck", r"0 of 5 bytes came back.*recv\(fd \d+\) on the "
                "connection with client 1"),
     "elsewhere": ("connection.recv(9); listener.accept()",
                   "stuck", r"accept4?\(fd \d+\) on the listening socket"),

@@ -122,7 +122,8 @@ def test_the_table_of_udp_sockets() -> None:
 
 
 # -- AF_UNIX -------------------------------------------------------------------
-@pytest.mark.parametrize("path", ["", "@sockstep.test.%d" % os.getpid()])
+@pytest.mark.parametrize("path", ["", "@sockstep.test.%d" % os.getpid()],
+                         ids=["file", "abstract"])
 def test_an_echo_over_unix(shop: Workshop, path: str) -> None:
     server = launch(shop, _ECHO, UNIX, path=path)
     for number in range(3):
