@@ -5,6 +5,7 @@ expected, describes the null and the foreign programs that prove the runner.
 """
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 import tomllib
@@ -162,12 +163,13 @@ def left_out(folder: Path) -> list[str]:
 
 
 def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
-                     cases: dict[str, Case], kind: str) -> list[Target]:
+                     cases: dict[str, Case], kind: str, jobs: int
+                     ) -> list[Target]:
     """The programs of `folder`/*/program.toml, built, with what is expected.
 
     Without those that are `left_out`.
     """
-    targets = []
+    targets, builds = [], []
     for path in sorted(folder.glob("*/program.toml")):
         manifest = load_manifest(path)
         copy = root / "build" / kind / path.parent.name
@@ -176,9 +178,11 @@ def expected_targets(root: Path, folder: Path, lessons: list[Lesson],
         shutil.copytree(path.parent, copy)
         for entry in manifest.entries:
             if not (entry.optional and entry.lacks()):
-                build_entry(entry, copy, root)
+                builds.append(functools.partial(build_entry, entry, copy,
+                                                root))
                 targets += targets_of(manifest, entry, copy, root, lessons,
                                       cases, kind)
+    build.in_parallel(builds, jobs)
     return targets
 
 

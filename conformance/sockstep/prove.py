@@ -265,8 +265,11 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                     cases: dict, slugs: list[str], jobs: int,
                     console: Console) -> bool:
     start = time.monotonic()
+    # More than processors: in some cases nothing is done but to wait for a
+    # second of the program's to be over.
+    jobs += jobs // 2
     targets = manifest.expected_targets(root, root / "tests" / kind, lessons,
-                                        cases, kind)
+                                        cases, kind, jobs)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
