@@ -137,6 +137,7 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  f"{mutant.lesson} {mutant.role}"
                  for mutant in chosen if mutant.name not in ran]
     _tell(console, problems + broken + more_broken)
+    console.slowest(records, 5)
     console.line(f"mutants: {len(chosen)} built, {tally['caught']} caught by "
                  "the case and for the reason that they name, "
                  f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
@@ -287,6 +288,7 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
     for told in manifest.left_out(root / "tests" / kind):
         console.line(f"  not tried: {told}")
     _tell(console, problems + broken)
+    console.slowest(records, 5)
     console.line(f"{kind} programs: {len(targets)}, "
                  f"{count(len(records), 'case run')}, "
                  f"{len(problems)} not as told; "
