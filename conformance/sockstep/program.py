@@ -149,11 +149,14 @@ class Program:
 
     @property
     def last_words(self) -> str:
-        """The end of standard error."""
+        """The end of standard error, from the beginning of a line on."""
         with open(self.stderr_path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _LAST_BYTES))
-            return file.read().decode(errors="replace").strip()
+            words = file.read()
+        if size > _LAST_BYTES:
+            words = words.partition(b"\n")[2] or words
+        return words.decode(errors="replace").strip()
 
     @staticmethod
     def _head(path: Path) -> bytes:
