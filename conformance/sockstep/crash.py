@@ -26,7 +26,7 @@ SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
            signal.SIGILL, signal.SIGPIPE)
 #: Seconds that a second look may take on an idle machine, and how many of them
 #: one program gets from each worker.
-LOOK_SECONDS = 20.0
+LOOK_SECONDS = 10.0
 MOST_LOOKS = 10
 #: In these ways a client meets the crash of a child process, which is its
 #: parent's to know of.

@@ -176,11 +176,12 @@ class Program:
 
     @property
     def last_words(self) -> str:
-        """The end of standard error."""
+        """The end of standard error, from the beginning of a line on."""
         size = os.fstat(self._stderr).st_size
-        return os.pread(self._stderr, _LAST_BYTES,
-                        max(0, size - _LAST_BYTES)
-                        ).decode(errors="replace").strip()
+        words = os.pread(self._stderr, _LAST_BYTES, max(0, size - _LAST_BYTES))
+        if size > _LAST_BYTES:
+            words = words.partition(b"\n")[2] or words
+        return words.decode(errors="replace").strip()
 
     @staticmethod
     def _beginning(fd: int) -> bytes:

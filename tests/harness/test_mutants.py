@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sockstep import golden
 from sockstep.mutants import MutantError, load_mutants
 
 from workshop import ECHO, ECHO_C, Project
@@ -295,6 +296,116 @@ def test_the_matrix(project: Project) -> None:
     assert "| `tiny/alive` | 1 | 1 | 1 | 0 | `tiny/echo` |" in text
     assert "1 case has a mutant that no other case catches" in text
     assert text.endswith("as well:\n\n- `tiny/alive`\n")
+
+
+# -- what is told, kept -----------------------------------------------------------
+def keep(project: Project, name: str, *texts: str) -> Path:
+    path = project.folder / "tests/golden" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("A head.\n\n" + "\n\n".join(texts) + "\n")
+    return path
+
+
+def prove(project: Project, *words: str):
+    return project.run("prove", "--case", "tiny/echo", "--only", "mutants",
+                       "--jobs", "0", *words)
+
+
+def aborting(project: Project, tmp_path: Path) -> Path:
+    """A kit with a mutant that aborts, and where that notes its starts."""
+    starts = tmp_path / "starts"
+    proving(project, "caught")
+    write(project.folder, {"name": "caught", **MUTANTS["caught"]}, {
+        "name": "aborts", **ECHOES, "fault": "It aborts.", "kind": "crash",
+        "edit": [{"find": "/* HANDLE */", "replace": "abort();"},
+                 {"find": "int main(void)\n{",
+                  "replace": "#include <stdio.h>\nint main(void)\n{\n"
+                             f'    FILE *note = fopen("{starts}", "a");\n'
+                             "    fputc('x', note);\n    fclose(note);"}]})
+    return starts
+
+
+def test_texts_are_written_and_compared(project: Project, tmp_path: Path
+                                        ) -> None:
+    starts = aborting(project, tmp_path)
+    messages = keep(project, "messages.txt", "== tiny/aborts: old", "== "
+                    "tiny/caught: old\nolder")
+    shown = keep(project, "transcripts.txt", "== tiny/aborts:\nx")
+    done = prove(project, "--golden")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert starts.read_text() == "xx"       # the place is in the texts
+    assert messages.read_text() == """\
+What the cases say of broken programs: `make golden` writes this.
+N stands for numbers that differ from run to run.
+
+== tiny/aborts: It aborts.
+tiny/echo, crash
+  the server was killed by SIGABRT at server.c:N in handle() (abort(), often \
+the C library's check of the heap or of a buffer's size) after 0 of 3 bytes
+    Valgrind: SIGABRT
+      at server.c:N in handle()
+      called from server.c:N in serve()
+      called from server.c:N in main()
+
+== tiny/caught: A byte is changed.
+tiny/echo, wrong-bytes
+  wrong bytes came back: expected "abc", got "`bc"
+"""
+    text = shown.read_text()
+    for part in ("FAIL  tiny/echo  01-tiny server  (MUST, 2 points)\n"
+                 "  asked   What is sent comes back.\n  seen    the server was",
+                 "           ms  the harness                               the "
+                 "program\n            N  server: start server -H 127.0.0.1 -P "
+                 "0\n            N  client 1: connect to 127.0.0.1 port N\n",
+                 "  hint    First.\n  source  S\n  repeat  make check LESSON=01 "
+                 "SUBMISSION=my-own ROLE=server CASE=tiny/echo\n"):
+        assert part in text, text
+    done = prove(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 texts as kept" in done.stdout
+    messages.write_text(messages.read_text().replace('"abc"', '"abd"'))
+    done = prove(project)
+    assert done.returncode == 1
+    assert "tiny/caught: what is told has changed" in done.stdout
+    assert "2 texts as kept" in done.stdout
+
+
+def test_no_second_look_at_what_is_not_kept(project: Project, tmp_path: Path
+                                            ) -> None:
+    """Nobody reads what is said of the other mutants."""
+    starts = aborting(project, tmp_path)
+    keep(project, "messages.txt", "== tiny/caught: old")
+    done = prove(project, "--golden")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert starts.read_text() == "x"
+
+
+def test_a_text_of_no_mutant(project: Project) -> None:
+    proving(project, "caught")
+    keep(project, "transcripts.txt", "== tiny/gone: It was here.\nx")
+    done = prove(project)
+    assert done.returncode == 1
+    assert "transcripts.txt names no mutant: tiny/gone" in done.stdout
+
+
+@pytest.mark.parametrize(("told", "kept"), [
+    ("port 43569, 127.0.0.1 and 1,048,576 bytes (RFC 9293 3.6)",
+     "port N, 127.0.0.1 and N bytes (RFC 9293 3.6)"),
+    ("12 of 40 bytes, fd 4", "12 of 40 bytes, fd 4"),
+    ("at server.c:42 in serve()", "at server.c:N in serve()"),
+    ("it spins, mostly in recv() at server.c:4 in f(): so",
+     "it spins, mostly PLACE: so"),
+    ("it spins, mostly at server.c:4 in f()", "it spins, mostly PLACE"),
+    ("7 of 9 looks: in recv() at a.c:4 in f()\n2 of 9 looks: at a.c:5 in f()",
+     "N of N looks: PLACE\n"),
+    ("lost\n  malloc()\n  stdio.h:9 in f()\n  client.c:7 in main()",
+     "lost\n  client.c:N in main()"),
+    ("/dev/shm/sockstep.x1/worker.y2/17/work/a", "FOLDER/work/a"),
+    ("9 runs", "N runs")])
+def test_what_differs_from_run_to_run(told: str, kept: str) -> None:
+    record = {"message": told, "evidence": {"t": 1.5, "data": "3132333435"}}
+    assert golden._still(Path("/x"), record) == {
+        "message": kept, "evidence": {"t": 0, "data": "3132333435"}}
 
 
 # -- null and foreign programs ------------------------------------------------------

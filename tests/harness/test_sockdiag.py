@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -190,3 +191,79 @@ def test_a_link_that_is_being_made_is_not_settled(diag: SockDiag,
 def test_a_short_tcp_info_is_refused() -> None:
     with pytest.raises(OSError, match="4.19"):
         sockdiag.parse_tcp_info(bytes(200))
+
+
+# -- sockets that are gone ---------------------------------------------------------
+_LINGER = struct.pack("ii", 1, 0)
+
+
+@pytest.fixture
+def closings() -> Iterator[sockdiag.Closings]:
+    made = sockdiag.Closings()
+    yield made
+    made.close()
+
+
+def ends_of(near: socket.socket) -> tuple[tuple, tuple]:
+    """(the far end, the near end): getpeername(2) fails after a reset."""
+    return near.getpeername()[:2], near.getsockname()[:2]
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize(("sent", "read"), [
+    (5, 5), (5, 2), (5, 0), (0, 0), (5000, 1)])
+def test_the_last_row_of_a_socket(
+        sockets: ExitStack, closings: sockdiag.Closings,
+        family: socket.AddressFamily, sent: int, read: int) -> None:
+    """What was unread at the close, also of a socket of both families."""
+    server = listener(sockets, family, "::" if family == socket.AF_INET6
+                      else "127.0.0.1", dual=True)
+    near, far = connected(sockets, server, "127.0.0.1")
+    ends = ends_of(near)
+    near.send(bytes(sent))
+    if read:
+        assert len(far.recv(read)) == read
+    assert closings.of(*ends, 0) is None
+    far.close()
+    row = closings.of(*ends, 5.0)
+    assert (row.received, row.receive_queue) == (sent, sent - read)
+    # It is told as often as it is asked for.
+    assert row is closings.of(*ends, 0)
+
+
+def test_a_socket_that_was_thrown_away(
+        sockets: ExitStack, closings: sockdiag.Closings) -> None:
+    near, far = connected(sockets, listener(sockets))
+    ends = ends_of(near)
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+    far.close()
+    assert closings.of(*ends, 5.0).remote == ("127.0.0.1", 0)
+
+
+def test_no_news(sockets: ExitStack, closings: sockdiag.Closings) -> None:
+    """Of a socket that is there, and of one that went before."""
+    near, far = connected(sockets, listener(sockets))
+    ends = ends_of(near)
+    assert closings.of(*ends, 0.05) is None
+    far.close()
+    near.close()
+    assert closings.of(*ends, 5.0)
+    late = sockdiag.Closings()
+    assert late.of(*ends, 0.05) is None
+    late.close()
+
+
+def test_more_news_than_it_can_keep(
+        sockets: ExitStack, closings: sockdiag.Closings) -> None:
+    """Some are lost, and no error is made of it."""
+    closings._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    server = listener(sockets, backlog=100)
+    for _ in range(60):
+        near, far = connected(sockets, server)
+        far.close()
+        near.close()
+    near, far = connected(sockets, server)
+    ends = ends_of(near)
+    assert closings.of(*ends, 0.2) is None
+    far.close()
+    assert closings.of(*ends, 5.0) is not None

@@ -7,15 +7,16 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sockstep import procfs, sockdiag
 from sockstep import stage as stage_module
 from sockstep.deadline import Deadline, load_factor
-from sockstep.failure import Failure
-from sockstep.program import waits_of
-from sockstep.roles import Server
+from sockstep.failure import Failure, TooLate
+from sockstep.program import told_by, waits_of
+from sockstep.roles import Server, _free_ports, _instead
 from sockstep.sockdiag import SockDiag
 
 from workshop import ECHO, ECHO_C, IN_TURN, ONE, Workshop
@@ -34,6 +35,19 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(stage_module, "Deadline", Soon)
 
 
+class Slack(Soon):
+    """A deadline that is near, and long when it is given once more."""
+
+    def extend(self) -> None:
+        self._end += 10.0
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call of this on, the next deadlines are such."""
+    return lambda: monkeypatch.setattr(stage_module, "Deadline", Slack)
+
+
 @pytest.fixture
 def small_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of a second of processor time counts as spinning."""
@@ -41,10 +55,12 @@ def small_spin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launch(shop: Workshop, *command: str, contract=IN_TURN,
-           under_valgrind: bool = False, **options) -> Server:
+           under_valgrind: bool = False, told: bool = False,
+           **options) -> Server:
     target = shop.target(*command, contract=contract)
-    return Server.launch(shop.stage(target, under_valgrind=under_valgrind),
-                         target, **options)
+    return Server.launch(
+        shop.stage(target, under_valgrind=under_valgrind, told=told),
+        target, **options)
 
 
 def failure_of(act: Callable, *arguments, **named) -> Failure:
@@ -155,6 +171,59 @@ def test_ready_on_the_default_port(shop: Workshop) -> None:
     assert str(port) in failure.message and "-P" in failure.message
 
 
+def low_port() -> tuple[socket.socket, int]:
+    """A port that a program may bind and that the kernel never chooses."""
+    for port in range(_free_ports().start - 1, 1024, -1):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            return sock, port
+        except OSError:
+            sock.close()
+    raise AssertionError("no port is free")
+
+
+def test_ready_on_a_port_of_its_own(shop: Workshop) -> None:
+    """The kernel's choice is known by its range."""
+    sock, port = low_port()
+    with sock:
+        failure = failure_of(launch, shop, shop.python(
+            f"socket.create_server(('127.0.0.1', {port})).accept()"))
+    assert failure.kind == "startup"
+    assert f"listens on port {port} although -P 0" in failure.message
+
+
+def test_the_kernel_may_choose_the_default_port(shop: Workshop,
+                                                tmp_path: Path) -> None:
+    """Once, by chance: the server is sound, and it is started again."""
+    first, second, port = held_port()
+    assert port in _free_ports()
+    script = shop.python(
+        f"chosen = {port} if not os.path.exists({str(tmp_path / 'x')!r}) "
+        f"else 0\nopen({str(tmp_path / 'x')!r}, 'w')\n"
+        "address = address[0], chosen\n"
+        "listener = socket.create_server(address)" + ECHO)
+    with first, second:
+        server = launch(shop, script, contract=dataclasses.replace(
+            IN_TURN, port=port))
+    assert server.port != port
+    assert server.stage.programs == [server.program]
+    peer = server.connect()
+    peer.send(b"x")
+    peer.expect(b"x")
+    server.stage.closing_questions()
+
+
+def test_a_port_in_use_where_any_would_do(shop: Workshop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        failure = failure_of(launch, shop, shop.python(
+            f"socket.create_server(('127.0.0.1', {other.getsockname()[1]}))"))
+    assert re.search(r"\(exit status 1, it said \"OSError: .*Address already in "
+                     r"use.*\"\); with -P 0 the kernel chooses a free port, so "
+                     "the server asks for one of its own$", failure.message)
+
+
 def test_a_held_port(shop: Workshop) -> None:
     """For a program that can't take port 0; it must set SO_REUSEADDR."""
     script = shop.listening(ECHO).replace("'", "")
@@ -169,23 +238,35 @@ def test_a_held_port(shop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(("body", "kind", "told"), [
-    ("signal.pause()", "startup", "never listens.*waits in pause"),
+    ("signal.pause()", "startup",
+     "never listens on a TCP port: it has no socket, and it waits in pause"),
     ("s = socket.socket(); s.bind(address); signal.pause()", "startup",
-     "never listens"),
+     r"never listens on a TCP port: it has a TCP socket on port \d+ and has "
+     r"not called listen\(\), and it waits in pause"),
+    ("s = socket.socket(); signal.pause()", "startup",
+     r"it has a TCP socket without a port: bind\(\) is missing"),
     ("s = socket.socket(type=socket.SOCK_DGRAM); s.bind(address); s.recv(1)",
-     "startup", "never listens"),
-    ("print('no port', file=sys.stderr); sys.exit(3)", "startup",
-     "ended before it listened .exit status 3"),
+     "startup", r"never listens on a TCP port: it has UDP port \d+, and it "
+     r"waits in recv\(fd \d\) on its UDP socket"),
+    ("s = socket.socket(type=socket.SOCK_DGRAM); signal.pause()",
+     "startup", r"it has a UDP socket without a port: bind\(\) is missing"),
+    ("s = socket.socket(socket.AF_UNIX); s.bind('here'); s.listen(); "
+     "s.accept()", "startup", "it listens at here"),
+    ("a, b = socket.socketpair(); a.recv(1)", "startup",
+     r"it has an AF_UNIX socket without a name: bind\(\) is missing"),
+    ("print('no\\nport', file=sys.stderr); sys.exit(3)", "startup",
+     'ended before it listened .exit status 3, it said "port"'),
     ("os.kill(os.getpid(), signal.SIGSEGV)", "crash",
      "killed by SIGSEGV before it listened"),
-    ("while True: pass", "spin", "never listens")])
+    ("while True: pass", "spin",
+     "never listens on a TCP port: it has no socket, and it burns")])
 def test_never_ready(shop: Workshop, small_spin: None, body: str, kind: str,
                      told: str) -> None:
     failure = failure_of(launch, shop, shop.python(body))
     assert failure.kind == kind
     assert re.search(told, failure.message)
     if "stderr" in body:
-        assert "no port" in failure.detail
+        assert failure.detail == "standard error: no\nport"
 
 
 def test_never_ready_with_a_timer(shop: Workshop, soon: Callable) -> None:
@@ -542,6 +623,106 @@ def test_no_answer_before_the_deadline(shop: Workshop, soon: Callable) -> None:
     assert "0 of 1 byte came back" in failure.message
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_an_answer_that_comes_too_late(shop: Workshop, slack: Callable,
+                                       told: bool) -> None:
+    """It is told apart from one that never comes, where that is read."""
+    server = launch(shop, shop.connected(
+        "import time\ndata = connection.recv(9)\ntime.sleep(0.7)\n"
+        "connection.sendall(data)\nconnection.recv(9)"), told=told)
+    peer = server.connect()
+    peer.send(b"12")
+    slack()
+    failure = failure_of(peer.expect, b"12")
+    assert failure.kind == "timeout"
+    assert isinstance(failure, TooLate) is told
+    if told:
+        found = re.fullmatch(
+            r"0 of 2 bytes came back within \d+ s, the time allowed; what was "
+            r"due came after (\d+\.\d) s, right but too late", failure.message)
+        assert float(found[1]) >= 0.2
+    else:
+        assert re.fullmatch(
+            r"0 of 2 bytes came back, nothing more came within \d+ s; the "
+            r"server is in clock_nanosleep\(\)", failure.message)
+
+
+def test_a_wrong_answer_that_comes_late_is_wrong(shop: Workshop,
+                                                 slack: Callable) -> None:
+    server = launch(shop, shop.connected(
+        "import time\ntime.sleep(0.7)\nconnection.sendall(b'x')\n"
+        "connection.recv(9)"), told=True)
+    peer = server.connect()
+    slack()
+    assert failure_of(peer.expect, b"y").kind == "wrong-bytes"
+
+
+def test_ready_too_late(shop: Workshop, slack: Callable) -> None:
+    slack()
+    failure = failure_of(launch, shop, shop.python(
+        "import time\ntime.sleep(0.7)\nsocket.create_server(address).accept()"
+    ), told=True)
+    assert failure.kind == "startup" and isinstance(failure, TooLate)
+    assert re.match(r"the server does not listen within \d+ s, the time "
+                    "allowed; what was due came after", failure.message)
+
+
+_LINE = b"one\ntwo\n"
+
+
+@pytest.mark.parametrize(("sent", "kind", "told"), [
+    (b"one\ntwo", "stuck", r"^7 of 8 bytes came back, all but the newline at "
+     r"the end, then the server waits"),
+    (b"onetwo\n", "wrong-bytes", ": the newline before it is missing$"),
+    (b"one\r\ntwo\r\n", "wrong-bytes",
+     ": the line ends with a carriage return and a newline$"),
+    (b"one\n\0two\n", "wrong-bytes",
+     ": a NUL was sent, such as the one that ends a string of C$"),
+    (b"one\n\ntwo\n", "wrong-bytes", ": a newline came that is not due$"),
+    (b"\none\ntwo\n", "wrong-bytes", ": a newline came that is not due$"),
+    (b"one\nTWO\n", "wrong-bytes", r'got "TWO\\n"$'),
+    (b"one\n\0\0\0\0", "wrong-bytes", r'got "\\x00\\x00\\x00\\x00"$'),
+    (b"one", "stuck", "^3 of 8 bytes came back, then the server")])
+def test_small_differences_in_words(shop: Workshop, sent: bytes, kind: str,
+                                    told: str) -> None:
+    server = launch(shop, shop.connected(
+        f"connection.sendall({sent!r}); connection.recv(9)"))
+    failure = failure_of(server.connect().expect, _LINE)
+    assert failure.kind == kind
+    assert re.search(told, failure.message), failure.message
+
+
+@pytest.mark.parametrize(("output", "told"), [
+    (b"", ", which is empty"), (b"> the reply", ": no newline follows it"),
+    (b"> the reply <\n", ": it is there, and more follows it on its line"),
+    (b"> the re\nply\n", ": the line ends after 6 of its bytes"),
+    (b"something else\n", ""), (b"> the rxply\n", "")])
+def test_a_reply_that_is_not_on_its_line(output: bytes, told: str) -> None:
+    assert _instead(b"the reply", output) == told
+
+
+def test_the_last_words(shop: Workshop) -> None:
+    """Of many, the last; of like ones, one."""
+    stage = shop.stage(shop.target("python"))
+    program = stage.start([shop.python(
+        "for _ in range(9000): print('again', file=sys.stderr)\n"
+        "print('x' * 300, file=sys.stderr)\n"
+        "print('the end \\x1b[2J', file=sys.stderr)\nsys.exit(1)")])
+    stage.wait_end(program)
+    assert program.ended() == \
+        r'exit status 1, it said "the end \x1b[2J"'
+    assert told_by(program).splitlines() == [
+        "standard error: again  (again and again)", "x" * 200,
+        "the end \x1b[2J"]
+    assert len(program.last_words) <= 4096
+    quiet = stage.start([shop.python("sys.exit(1)")])
+    stage.wait_end(quiet)
+    assert (quiet.ended(), told_by(quiet)) == ("exit status 1", "")
+    well = stage.start([shop.python("print('all is well', file=sys.stderr)")])
+    stage.wait_end(well)
+    assert well.ended() == "exit status 0"
+
+
 @pytest.mark.parametrize("offset", [0, 15, 16, 37, 99])
 def test_where_the_first_wrong_byte_is(shop: Workshop, offset: int) -> None:
     data = bytes(range(100))
@@ -558,6 +739,45 @@ def test_where_the_first_wrong_byte_is(shop: Workshop, offset: int) -> None:
     changed = bytearray(data)
     changed[offset] ^= 0x80
     assert wrong.got == changed[wrong.start:wrong.start + 48]
+
+
+_LEFT = {
+    "nothing": ("connection.close(); listener.accept()", "end-of-stream",
+                "the stream ended after 0 of 5 bytes: the server closed the "
+                "connection, having read nothing"),
+    "all": ("connection.recv(9); connection.sendall(b'12'); "
+            "connection.close(); listener.accept()", "end-of-stream",
+            "the stream ended after 2 of 5 bytes: the server closed the "
+            "connection, having read all that came from client 1"),
+    "unread": ("connection.recv(3); connection.sendall(b'12'); "
+               "connection.close(); listener.accept()", "reset",
+               "the connection was reset after 2 of 5 bytes: the server "
+               "closed the connection, with 2 bytes from client 1 unread"),
+    "linger": (_LINGER + "connection.recv(9); connection.close(); "
+               "listener.accept()", "reset",
+               "the connection was reset after 0 of 5 bytes: the server "
+               "closed the connection, by SO_LINGER with a time of 0"),
+    "ended": ("connection.recv(4); print('no', file=sys.stderr); sys.exit(3)",
+              "reset", "the connection was reset after 0 of 5 bytes; the "
+              "server has ended (exit status 3, it said \"no\"), with 1 byte "
+              "from client 1 unread"),
+    "shut": ("connection.recv(9); connection.shutdown(socket.SHUT_WR); "
+             "listener.accept()", "end-of-stream",
+             "the stream ended after 0 of 5 bytes"),
+}
+
+
+@pytest.mark.parametrize(("body", "kind", "told"), _LEFT.values(), ids=_LEFT)
+def test_how_a_program_left(shop: Workshop, body: str, kind: str, told: str
+                            ) -> None:
+    """The kernel knows what was unread at the close."""
+    target = shop.target(shop.connected(body), contract=ONE)
+    stage = shop.stage(target, told=True)
+    peer = Server.launch(stage, target).connect()
+    stage.quiet()                           # it may have closed by now
+    peer.send(b"12345")
+    failure = failure_of(peer.expect, b"12345")
+    assert (failure.kind, failure.message) == (kind, told)
 
 
 _WAIT_A_WHILE = {
