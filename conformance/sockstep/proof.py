@@ -39,6 +39,7 @@ def _be_served(stage: Stage) -> None:
     client = Client.launch(stage, stage.target,
                            **service.launch_options(stage))
     service.attend(client)
+    stage.wait_end(client.program)
     service.expect_served(client)
 
 

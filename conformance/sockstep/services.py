@@ -62,7 +62,7 @@ class Service:
         client.finish()
 
     def expect_served(self, client: "Client") -> None:
-        """After `attend`: the client has done what it was started for."""
+        """After `attend`, and the client's end: it has done its work."""
         client.expect_replies(self.reply(b"the only line: " + word()))
 
     def ask(self, peer: "Peer", seed: int = 0) -> None:
@@ -129,7 +129,6 @@ class Greeting(Service):
         peer.close()
 
     def expect_served(self, client: "Client") -> None:
-        client.stage.wait_end(client.program)
         client.expect_replies(self._told())
 
     @staticmethod
@@ -238,7 +237,6 @@ class Broadcast(Service):
         peer.close()
 
     def expect_served(self, client: "Client") -> None:
-        client.stage.wait_end(client.program)
         client.expect_replies(b"news: " + word(1))
 
 
