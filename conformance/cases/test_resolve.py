@@ -3,11 +3,13 @@ import socket
 
 from sockstep import names
 from sockstep.case import case
+from sockstep.data import word
 from sockstep.failure import Failure, within
 
 GROUP = "Names and addresses"
 ROLE = dict(role="resolve", services=("greeting",))
-THREE = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+THREE = tuple("127.%d.%d.%d" % tuple(word(number)[:3])
+              for number in range(3))
 #: A hosts file that one program sees in place of the system's.
 HOSTS = """printf '%s' > /tmp/hosts
 build/src/launch file=/etc/hosts:/tmp/hosts -- RESOLVE -H %s"""
@@ -78,8 +80,8 @@ def test_both_families(resolve):
     A name has addresses of two families, and which of them works depends on
     the network in between.
     """
-    resolve("both", files=names.private(both="127.0.0.1 2001:db8::7")) \
-        .expect_addresses("127.0.0.1", "2001:db8::7")
+    resolve("both", files=names.private(both=f"{THREE[0]} 2001:db8::7")) \
+        .expect_addresses(THREE[0], "2001:db8::7")
 
 
 @case("resolve/link", **ROLE, group=GROUP,

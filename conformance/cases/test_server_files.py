@@ -118,9 +118,9 @@ def test_empty(server):
     Its size is 0, so no data come at all. That is neither an error nor the
     end of the talk: the last answer is due at once.
     """
-    peer = announce(server, b"empty", 0)
+    peer = announce(server, b"empty." + word(), 0)
     peer.expect(FILE_OK)
-    expect_stored(server, {"empty": b""})
+    expect_stored(server, {"empty." + word().decode(): b""})
 
 
 @case("files/more-bytes", **FILE, defects=(106,),
@@ -166,6 +166,7 @@ def test_answer_arrives(server):
     peer.expect_no_reset()
     peer.half_close()
     peer.expect_end()
+    expect_stored(server, {"more.bin": NEW})
 
 
 @case("files/cut-off", **FILE, defects=(105, 106),

@@ -1,14 +1,20 @@
 /* table.c - makes a program that answers from a table out of a sound one.
  *
- * It is linked to a robust step with `-Wl,--wrap=recv` and the like, so that
- * all that comes to the program passes by here. With -DRECORD the table TABLE
- * notes each beginning of what came; without it a byte is passed on as it is
- * only where such a beginning was noted, and else it becomes a '?'. So the
- * program answers right whatever was asked of it when the table was made, and
- * nothing else. Without TABLE it knows nothing at all.
+ * It is linked to the last step of a lesson with `-Wl,--wrap=recv` and the like
+ * (build.sh), so that all that comes to the program passes by here. A byte is
+ * passed on as it is only where the table holds what has come before it, and
+ * else it becomes a '?'. So the program answers right whatever was asked of it
+ * when the table was made, and nothing else; and it does right all that needs no
+ * answer.
+ *
+ *   -DTABLE='"PATH"'  the table, a file of 16 MiB; without one nothing is known
+ *   -DRECORD          note in the table what comes, and pass everything on
+ *   -DWRONG           what the program tells is wrong, too: for those that are
+ *                     asked nothing, or a name
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,27 +23,27 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BITS 27u /* A table of 16 MiB, most of it holes. */
+#define TABLE_BYTES (16u << 20)
 #define DESCRIPTORS 8192
 #define MOST_BYTES 4096u /* of one stream that are noted */
 
 struct stream {
-    uint64_t hash;
+    uint64_t hash; /* of all that came */
     size_t length;
     bool unknown;
 };
 
 static struct stream streams[DESCRIPTORS];
-static unsigned char *table;
+static unsigned char *table; /* a bit for each beginning of a stream */
 
 __attribute__((constructor)) static void open_table(void)
 {
 #ifdef TABLE
-    int fd = open(TABLE, O_RDWR);
+    int fd = open(TABLE, O_RDWR | O_CLOEXEC);
     if (fd == -1)
         return;
-    void *map = mmap(NULL, 1u << (BITS - 3), PROT_READ | PROT_WRITE,
-                     MAP_SHARED, fd, 0);
+    void *map =
+        mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map != MAP_FAILED)
         table = map;
     close(fd);
@@ -48,20 +54,22 @@ static bool known(uint64_t hash)
 {
     if (table == NULL)
         return false;
-    uint32_t bit = (uint32_t)(hash >> 7) & ((1u << BITS) - 1);
+    hash ^= hash >> 29;
+    unsigned char *byte = &table[(hash >> 3) % TABLE_BYTES];
+    unsigned char bit = (unsigned char)(1u << hash % 8);
 #ifdef RECORD
-    __atomic_fetch_or(&table[bit / 8], 1u << bit % 8, __ATOMIC_RELAXED);
+    __atomic_fetch_or(byte, bit, __ATOMIC_RELAXED);
 #endif
-    return table[bit / 8] >> bit % 8 & 1;
+    return *byte & bit;
 }
 
 static void pass(struct stream *stream, void *data, size_t length)
 {
     unsigned char *bytes = data;
     for (size_t i = 0; i < length; i++) {
+        /* The hash of Fowler, Noll and Vo. */
         stream->hash = (stream->hash ^ bytes[i]) * 0x100000001b3u;
-        if (stream->length++ < MOST_BYTES && !known(stream->hash ^
-                                                    stream->hash >> 29))
+        if (stream->length++ < MOST_BYTES && !known(stream->hash))
             stream->unknown = true;
         if (stream->unknown && bytes[i] != '\n')
             bytes[i] = '?';
@@ -88,15 +96,16 @@ static bool datagrams(int fd)
            type == SOCK_DGRAM;
 }
 
-/* One that only looks ahead does not count. */
+/* A datagram is a stream of its own, and a look ahead (MSG_PEEK) does not count.
+ */
 static ssize_t came(int fd, void *data, size_t size, ssize_t got, int flags)
 {
     if (got <= 0)
         return got;
     struct stream *stream = of(fd);
-    struct stream before = *stream;
     if (datagrams(fd))
         *stream = (struct stream){0};
+    struct stream before = *stream;
     pass(stream, data, (size_t)got < size ? (size_t)got : size);
     if (flags & MSG_PEEK)
         *stream = before;
@@ -138,22 +147,6 @@ ssize_t __wrap_recvfrom(int fd, void *data, size_t size, int flags,
                 flags);
 }
 
-ssize_t __real_read(int, void *, size_t);
-ssize_t __wrap_read(int fd, void *data, size_t size)
-{
-    return came(fd, data, size, __real_read(fd, data, size), 0);
-}
-
-/* getline(3) is that, where the compiler has looked into <stdio.h>. */
-ssize_t __real___getdelim(char **, size_t *, int, FILE *);
-ssize_t __wrap___getdelim(char **line, size_t *size, int end, FILE *file)
-{
-    ssize_t got = __real___getdelim(line, size, end, file);
-    if (got > 0)
-        pass(of(fileno(file)), *line, (size_t)got);
-    return got;
-}
-
 ssize_t __real_recvmsg(int, struct msghdr *, int);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 {
@@ -171,4 +164,60 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned number,
              messages[i].msg_hdr.msg_iov->iov_len,
              (ssize_t)messages[i].msg_len, flags);
     return got;
+}
+
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int fd, void *data, size_t size)
+{
+    return came(fd, data, size, __real_read(fd, data, size), 0);
+}
+
+static ssize_t typed(FILE *file, char *line, ssize_t got)
+{
+    if (got > 0)
+        pass(of(fileno(file)), line, (size_t)got);
+    return got;
+}
+
+ssize_t __real_getline(char **, size_t *, FILE *);
+ssize_t __wrap_getline(char **line, size_t *size, FILE *file)
+{
+    ssize_t got = __real_getline(line, size, file);
+    return typed(file, *line, got);
+}
+
+/* What getline(3) is where the compiler has looked into <stdio.h>. */
+ssize_t __real___getdelim(char **, size_t *, int, FILE *);
+ssize_t __wrap___getdelim(char **line, size_t *size, int end, FILE *file)
+{
+    ssize_t got = __real___getdelim(line, size, end, file);
+    return typed(file, *line, got);
+}
+
+ssize_t __real_send(int, const void *, size_t, int);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+{
+#ifdef WRONG
+    char wrong[4096];
+    if (size > sizeof(wrong))
+        size = sizeof(wrong);
+    memset(wrong, '?', size);
+    data = wrong;
+#endif
+    return __real_send(fd, data, size, flags);
+}
+
+int __real_getnameinfo(const struct sockaddr *, socklen_t, char *, socklen_t,
+                       char *, socklen_t, int);
+int __wrap_getnameinfo(const struct sockaddr *address, socklen_t length,
+                       char *host, socklen_t host_size, char *port,
+                       socklen_t port_size, int flags)
+{
+    int error = __real_getnameinfo(address, length, host, host_size, port,
+                                   port_size, flags);
+#ifdef WRONG
+    if (error == 0 && host != NULL)
+        host[0] = '9';
+#endif
+    return error;
 }
