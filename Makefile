@@ -41,7 +41,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
 OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
-           LOAD UNDER SEED
+           LOAD UNDER EACH SEED
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -139,7 +139,7 @@ test: ## Prove the kit itself, then check; CI runs this
 	$(call part,4,'tests of the runner')
 	@$(MAKE) harness
 	$(call part,5,'mutants and null and foreign programs')
-	@$(MAKE) prove
+	@$(MAKE) prove EACH=1
 	$(call part,6,'robust programs with sanitizers and against musl')
 	@$(MAKE) variants VARIANTS='gcc:address musl-gcc:musl'
 	@$(MAKE) variants VARIANTS=gcc:thread LESSON=07
@@ -205,8 +205,9 @@ unit: build build-tests ## The unit tests of src/, also under Valgrind
 harness: build ## The tests of the runner's own parts
 	@$(PYTEST) -q -n $(or $(JOBS),$(shell nproc)) tests/harness
 
-prove: ## Mutants, null and foreign programs: does each case bite?
-	@$(SOCKSTEP) prove
+prove: build ## Mutants, null and foreign programs: does each case bite?
+	@$(SOCKSTEP) prove $(call option,each,EACH) $(call option,case,CASE) \
+	    $(call option,jobs,JOBS)
 
 golden: ## Write tests/golden/messages.txt anew: read what has changed
 	@$(SOCKSTEP) prove --only mutants --golden

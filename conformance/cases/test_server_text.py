@@ -103,7 +103,7 @@ def test_ascii(server):
     Between and behind the letters of ASCII are other characters, whose bits
     look like those of letters.
     """
-    ask(server, word() + bytes(range(0x20, 0x7f)) + b"\ta line\n")
+    ask(server, bytes(range(0x20, 0x7f)) + word() + b"\ta line\n")
 
 
 @case("text/small-letters", role="server", group=GROUP, defects=(120,),

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
+    one.add_argument("--each", type=_jobs, default=0)
     one.add_argument("--golden", action="store_true")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import hashlib
 import shutil
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -101,12 +102,15 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     bitten = {mutant.case for mutant in every}
     problems += [f"{slug} has no mutant: nothing shows that it bites"
                  for slug in slugs if slug not in bitten]
-    chosen = [mutant for mutant in every if mutant.case in slugs]
+    chosen = _chosen(root, [mutant for mutant in every
+                            if mutant.case in slugs], arguments.each)
+    kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
+    if arguments.golden:
+        chosen = [mutant for mutant in chosen if kept.holds(mutant.name)]
     lacking = lacking_of(root, chosen, lessons)
     problems += [f"{mutant.name}: {mutant.base} fails {mutant.case} as it is"
                  for mutant in chosen if mutant.case in lacking[mutant.name]]
     targets = mutant_targets(root, chosen, lessons, jobs)
-    kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
     for target in targets:
         target.told = kept.holds(target.program)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
@@ -142,9 +146,36 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  "the case and for the reason that they name, "
                  f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
                  f"{time.monotonic() - start:.1f} s")
-    console.line(f"         {_spread(chosen, slugs)}; {count(same, 'text')} "
+    if len(chosen) < len(every) and arguments.each:
+        console.line(f"         {arguments.each} of each case, by the turn "
+                     f"of this commit; `make prove` judges all {len(every):,}")
+    mine = [mutant for mutant in every if mutant.case in slugs]
+    console.line(f"         {_spread(mine, slugs)}; {count(same, 'text')} "
                  "as kept")
     return not problems and not broken and not more_broken
+
+
+def _chosen(root: Path, mutants: list[Mutant], each: int) -> list[Mutant]:
+    """`each` mutants of each case, or all where it is 0.
+
+    Which they are changes with the commit: all have their turn, and a commit
+    is always proved by the same ones.
+    """
+    if each == 0:
+        return mutants
+    turn = _commit(root)
+    by_case: dict[str, list[Mutant]] = {}
+    for mutant in mutants:
+        by_case.setdefault(mutant.case, []).append(mutant)
+    return [mine[(turn + number) % len(mine)] for mine in by_case.values()
+            for number in range(min(each, len(mine)))]
+
+
+def _commit(root: Path) -> int:
+    """The number of the commit that is checked out; 0 outside of git."""
+    told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"],
+                          capture_output=True, text=True)
+    return int(told.stdout, 16) if told.returncode == 0 else 0
 
 
 def _is_caught(record: dict, mutant: Mutant) -> bool:
