@@ -14,8 +14,9 @@ from .procfs import Wait
 if TYPE_CHECKING:
     from .stage import Stage
 
-#: Threads, and descriptors of one call, that are told.
-_MOST = 3
+#: Threads, and descriptors of one call, that are told, and that are looked at:
+#: a thousand clients would take their time.
+_MOST, _LOOKED_AT = 3, 64
 _CONNECTION = "the connection with"
 #: What is told first of many descriptors.
 _FIRST = (_CONNECTION, "the listening socket", "its UDP socket")
@@ -34,23 +35,26 @@ def describe(stage: "Stage", waits: list[Wait], links: bool = False) -> str:
 
     `links`: those alone that wait for a connection, if there are any.
     """
-    texts = list(dict.fromkeys(_told(stage, wait) for wait in waits))
+    far = {peer.far_inode(): peer for peer in stage.peers
+           if isinstance(peer, Peer)} if waits else {}
+    texts = list(dict.fromkeys(_told(stage, wait, far)
+                               for wait in waits[:_LOOKED_AT]))
     if links:
         texts = [text for text in texts if _CONNECTION in text] or texts
     return ", and in ".join(texts[:_MOST]) + \
         (" ..." if len(texts) > _MOST else "")
 
 
-def _told(stage: "Stage", wait: Wait) -> str:
+def _told(stage: "Stage", wait: Wait, far: dict[int, Peer]) -> str:
     text = str(wait)
     if wait.fd is not None:
-        use = use_of(stage, wait.pid, wait.fd)
+        use = _use_of(stage, far, wait.pid, wait.fd)
         return f"{text} on {use}" if use else text
     if wait.call == "futex":
         return watched.lock(wait) or text
     found = watched.descriptors(wait)
     if found is not None:
-        text += _for(stage, wait.pid, found)
+        text += _for(stage, far, wait.pid, found)
     elif wait.call in _FOR:
         text += f" for {_FOR[wait.call]}"
     limit = watched.seconds(wait)
@@ -60,15 +64,16 @@ def _told(stage: "Stage", wait: Wait) -> str:
         f"{text}, for {_time(limit)} at the most"
 
 
-def _for(stage: "Stage", pid: int, found: list[watched.Watched]) -> str:
+def _for(stage: "Stage", far: dict[int, Peer], pid: int,
+         found: list[watched.Watched]) -> str:
     """" for input on .. and for room on ..", with few of many."""
     if not found:
         return " with no descriptor to wait for"
     groups: dict[str, list[str]] = {}
-    for each in found:
+    for each in found[:_LOOKED_AT]:
         what = "input or room" if each.input and each.room else \
             "input" if each.input else "room" if each.room else "a hang-up"
-        use = use_of(stage, pid, each.fd, each.inode)
+        use = _use_of(stage, far, pid, each.fd, each.inode)
         if use not in groups.setdefault(what, []):
             groups[what].append(use)
     parts, left = [], _MOST
@@ -94,25 +99,25 @@ def _time(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
-def use_of(stage: "Stage", pid: int, fd: int, inode: int = 0) -> str:
+def _use_of(stage: "Stage", far: dict[int, Peer], pid: int, fd: int,
+            inode: int = 0) -> str:
     """What the descriptor is for: "the connection with client 1".
 
-    `inode`: what it was when it came into an epoll set, where it stays until
+    `far`: the ends of the program's connections with the harness.  `inode`: what it was when it came into an epoll set, where it stays until
     it is closed everywhere.
     """
     if inode and inode != procfs.inode(pid, fd):
-        return _use_of_socket(stage, inode) or "a descriptor that it has closed"
+        return _use_of_socket(stage, far, inode) or "a descriptor that it has closed"
     target = procfs.descriptors(pid).get(fd, "")
     if target.startswith("socket:["):
-        return _use_of_socket(stage, int(target[8:-1])) or "a socket"
+        return _use_of_socket(stage, far, int(target[8:-1])) or "a socket"
     kind = target if target.startswith("anon") else target.split(":")[0]
     return _STANDARD.get(fd) or _KINDS.get(kind, target)
 
 
-def _use_of_socket(stage: "Stage", inode: int) -> str:
-    for peer in stage.peers:
-        if isinstance(peer, Peer) and peer.far_inode() == inode:
-            return f"{_CONNECTION} {peer.whose}"
+def _use_of_socket(stage: "Stage", far: dict[int, Peer], inode: int) -> str:
+    if peer := far.get(inode):
+        return f"{_CONNECTION} {peer.whose}"
     if any(row.inode == inode for row in stage.diag.listeners()
            + stage.diag.unix_listeners()):
         return "the listening socket"
