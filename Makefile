@@ -203,7 +203,7 @@ harness: build ## The tests of the runner's own parts
 prove: ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove
 
-golden: ## Write tests/golden/messages.txt anew: read what has changed
+golden: ## Write the texts of tests/golden anew: read what has changed
 	@$(SOCKSTEP) prove --only mutants --golden
 	@git --no-pager diff --stat tests/golden 2>/dev/null || :
 
