@@ -209,7 +209,7 @@ prove: build ## Mutants, null and foreign programs: does each case bite?
 	@$(SOCKSTEP) prove $(call option,each,EACH) $(call option,case,CASE) \
 	    $(call option,jobs,JOBS)
 
-golden: ## Write tests/golden/messages.txt anew: read what has changed
+golden: ## Write the texts of tests/golden anew: read what has changed
 	@$(SOCKSTEP) prove --only mutants --golden
 	@git --no-pager diff --stat tests/golden 2>/dev/null || :
 

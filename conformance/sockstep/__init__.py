@@ -13,6 +13,10 @@ One job a module:
 `closing`               what is asked after every case
 `proof`                 whether the program serves at all
 `program`               one process under test
+`waiting`, `watched`    what a blocked program waits in, and for whom
+`spot`, `opened`        where in its source it is, which sockets it has
+`leaving`               how it left a connection
+`crash`                 where it crashed: the second look
 `peer`, `listener`      a scripted end of a connection, a server for clients
 `unix`, `datagram`      the same over AF_UNIX and UDP
 `services`              what a whole exchange is, for each service
@@ -24,7 +28,7 @@ One job a module:
 `failure`               the different ways to go wrong
 `faults`                plans and call logs of the fault preload
 `sweep`                 every call of a scenario made to fail once
-`valgrind`              Valgrind's findings
+`valgrind`              Valgrind's findings, and the places of crashes
 `variants`              steps built with sanitizers, and against musl
 `confine`               limits that keep a program from harming the machine
 `results`               the one result model, written as it grows

@@ -59,6 +59,9 @@ _WAITING_CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(
 _ON_DESCRIPTOR = {"read", "write", "readv", "writev", "connect", "accept",
                   "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg",
                   "recvmmsg", "sendmmsg", "fcntl", "flock", "close"}
+#: What a call is without the argument of that index.
+_PLAIN = {"recvfrom": ("recv", 4), "sendto": ("send", 4),
+          "ppoll": ("poll", 3), "epoll_pwait": ("epoll_wait", 4)}
 _MINUS_ONE = (0xffffffff, 0xffffffffffffffff)
 
 
@@ -179,13 +182,15 @@ class Wait:
 
     @property
     def name(self) -> str:
-        """The call as a program in C has it: recv(2) is recvfrom(2) without
-        an address, and select(2) is made by another.
+        """The call as a program in C has it, where the C library makes it by
+        another one: recv(2) is recvfrom(2) without an address, and poll(2) may
+        be ppoll(2) without a mask.
         """
-        no_address = self.arguments[4:5] == (0,)
-        return {"recvfrom": "recv" if no_address else "recvfrom",
-                "sendto": "send" if no_address else "sendto",
-                "pselect6": "select"}.get(self.call, self.call)
+        if self.call == "pselect6":
+            return "select"
+        plain, number = _PLAIN.get(self.call, (self.call, 0))
+        return plain if self.arguments[number:number + 1] == (0,) \
+            else self.call
 
     def __str__(self) -> str:
         if " " in self.call:                # no call: "a stop by a signal"

@@ -7,6 +7,8 @@ which is how the runner knows that nothing is under way any more.
 """
 from __future__ import annotations
 
+import collections
+import errno
 import functools
 import os
 import select
@@ -27,6 +29,9 @@ _ENOENT = 2
 #: Groups of the kernel's news about TCP sockets, as bits: their end, for both
 #: families (linux/sock_diag.h, SKNLGRP_INET_TCP_DESTROY and its kin).
 _TCP_DESTROYED = 1 << 0 | 1 << 2
+#: How many of them are kept, and the bytes of those that were not taken yet.
+_NEWS, _NEWS_BYTES = 10_000, 8 << 20
+_SO_RCVBUFFORCE = 33
 
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, \
     CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV = range(1, 13)
@@ -280,18 +285,37 @@ class Closings:
 
     The last row of a socket says how much of what had come was never read,
     which no table holds any more.  The news come a moment after the end, and
-    only to those who listened before it.
+    only to those who listened before it.  They are of the whole machine: who
+    does not take them in time misses some.
     """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM
                                      | socket.SOCK_CLOEXEC,
                                      _NETLINK_SOCK_DIAG)
+        for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _NEWS_BYTES)
+                break
+            except PermissionError:         # the other has a limit: socket(7)
+                pass
+        self._socket.setblocking(False)
         self._socket.bind((0, _TCP_DESTROYED))
-        self._rows: list[Row] = []
+        self._rows: collections.deque[Row] = collections.deque(maxlen=_NEWS)
 
     def close(self) -> None:
         self._socket.close()
+
+    def take(self) -> None:
+        """Take what has come."""
+        while True:
+            try:
+                self._rows.append(_parse(self._socket.recv(1 << 15)[16:]))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:    # some were missed
+                    raise
 
     def of(self, local: tuple, remote: tuple, seconds: float) -> Row | None:
         """The last row of the socket with these ends, waited for so long.
@@ -302,20 +326,14 @@ class Closings:
         end = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        seen = 0
         while True:
-            for row in self._rows[seen:]:
+            self.take()
+            for row in self._rows:
                 if _plain(row.local) == local and \
                         _plain(row.remote) in (remote, (remote[0], 0)):
                     return row
-            seen = len(self._rows)
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 return None
-            try:
-                message = self._socket.recv(1 << 15)
-            except OSError:                 # more news than it could keep
-                continue
-            self._rows.append(_parse(message[16:]))
 
 
 def _plain(address: tuple[str, int]) -> tuple[str, int]:

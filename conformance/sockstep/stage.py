@@ -426,6 +426,8 @@ class Stage:
 
     def _no_bomb(self, program: Program | None) -> None:
         """Asked before all else: a look at each process takes too long."""
+        if self.closings:
+            self.closings.take()
         if self._limit and self._limit.expired():
             raise Failure("timeout", "the second look took too long")
         if program is not None and self.task_limit and \
@@ -574,7 +576,8 @@ class Stage:
         """"the server waits in .., the document's client in ..": where both
         ends are programs, a deadlock has two.
         """
-        where = self.describe(program.waits())
+        waits = program.waits()
+        where = self.describe(waits) if waits else "a call that it has just left"
         self.transcript.add("kernel", program.label, "rest",
                             note=f"waits in {where}")
         parts = [f"{program.name} waits in {where}"]

@@ -265,5 +265,8 @@ def test_more_news_than_it_can_keep(
     near, far = connected(sockets, server)
     ends = ends_of(near)
     assert closings.of(*ends, 0.2) is None
+    port = server.getsockname()[1]
+    assert 0 < len([row for row in closings._rows if port in (
+        row.local[1], row.remote[1])]) < 120        # both ends of 60
     far.close()
     assert closings.of(*ends, 5.0) is not None

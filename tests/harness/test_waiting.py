@@ -84,7 +84,8 @@ WAITS = {
         "poll(NULL, 0, -1);", "poll() with no descriptor to wait for"),
     "ppoll": (
         "struct timespec t = {600, 0}; struct pollfd p[] = "
-        "{{f, POLLRDHUP, 0}}; ppoll(p, 1, &t, NULL);",
+        "{{f, POLLRDHUP, 0}}; sigset_t none; sigemptyset(&none); "
+        "ppoll(p, 1, &t, &none);",
         "ppoll() for a hang-up on the connection with client 1, for 600 s "
         "at the most"),
     "select": (
