@@ -317,8 +317,13 @@ def survive(server):
             raise Failure("wrong-bytes", f"wrong bytes came back: "
                           f"{shorten(came)}", mismatch=mismatch(due, came))
     except Failure as failure:
-        if failure.kind not in ("startup", "refused", "reset") or \
-                stage.wait_end(program).status == 0:
+        if failure.kind == "reset":
+            server.quiet()              # it may go on without that client
+        elif failure.kind in ("startup", "refused"):
+            stage.wait_end(program)
+        else:
+            raise
+        if program.ending() and program.ending().status == 0:
             raise
     server.done()
     if not program.ended_by_harness and program.ending().status not in (0, 1):

@@ -114,7 +114,7 @@ def _ask_left_over(stage: "Stage") -> None:
                                                    for wait in waits):
             raise _outlived(left)
         select.poll().poll(pause * 1000)
-        pause = min(0.005, pause * 2 + 0.0001)
+        pause = deadline.next_pause(pause)
     if stage.contract.service == "file" and stage.role == "server":
         return                      # what it has received: the cases judge it
     for program in stage.programs:

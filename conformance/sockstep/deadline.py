@@ -17,6 +17,8 @@ LEFT_SECONDS = 1.0
 VALGRIND_FACTOR = 10.0
 #: Processor seconds after which a program that should wait is "spinning".
 SPIN_CPU_SECONDS = 0.5
+#: Between two looks at what is waited for, where it comes soon.
+PAUSE_SECONDS = 0.005
 
 
 def load_factor() -> float:
@@ -48,6 +50,15 @@ class Deadline:
     def passed(self) -> float:
         """Seconds since it was set."""
         return time.monotonic() - self._start
+
+    def next_pause(self, pause: float) -> float:
+        """The pause after one of `pause` seconds between two looks.
+
+        Each is longer than the one before, up to a fiftieth of the time that
+        has passed: what takes long anyhow need not be looked at as often.
+        """
+        longest = max(PAUSE_SECONDS, self.passed() / 50)
+        return min(longest, pause * 2 + 0.0001)
 
     def extend(self) -> None:
         """Give as much time again; `seconds` stays what was allowed."""

@@ -258,7 +258,7 @@ class Stage:
                 raise Failure("refused",
                               f"connect failed: {os.strerror(error)}")
             self._pace(self.subject, None, 0, pause)
-            pause = min(0.005, pause * 2 + 0.0001)
+            pause = deadline.next_pause(pause)
         peer = UnixPeer(self, sock, label)
         self.peers.append(peer)
         return peer
@@ -407,7 +407,7 @@ class Stage:
                     return                  # it has read all, or reads no more
             self._no_spin(program, start_cpu, deadline)
             program.pace(pause)
-            pause = min(0.005, pause * 2 + 0.0001)
+            pause = deadline.next_pause(pause)
         _not_started(program)
 
     def _no_spin(self, program: Program, start_cpu: float,
@@ -515,7 +515,7 @@ class Stage:
                 raise self._gave_up(stopped, told, program, deadline,
                                     missing, peer, start)
             self._pace(program, peer, poll, pause)
-            pause = min(0.005, pause * 2 + 0.0001)
+            pause = deadline.next_pause(pause)
             rounds += 1
 
     @staticmethod
@@ -613,7 +613,7 @@ class Stage:
             if program.waits() is not None:
                 return ""
             program.pace(pause)
-            pause = min(0.005, pause * 2 + 0.0001)
+            pause = deadline.next_pause(pause)
         ending = program.ending()
         if ending is None or ending.signal is None or program.ended_by_harness:
             return ""
