@@ -233,20 +233,18 @@ _BEFORE = Finding("InvalidWrite", "Invalid write of size 1",
      "</stack></fatal_signal>", Crash(11, "SIGSEGV", "", (), None))],
     ids=["leak", "error", "abort", "error and abort", "null", "near null",
          "wild", "no line"])
-def test_logs(tmp_path: Path, text: str, found: Crash) -> None:
-    log = tmp_path / "valgrind.1.xml"
-    log.write_text(f"<?xml version='1.0'?><valgrindoutput>{text}"
-                   "</valgrindoutput>")
-    assert valgrind.crashes(tmp_path, Path("/s")) == [found]
+def test_logs(text: str, found: Crash) -> None:
+    whole = ("<?xml version='1.0'?><valgrindoutput>" + text +
+             "</valgrindoutput>").encode()
+    own = Path("/s")
+    assert valgrind.crashes([whole], own) == [found]
     if found.signal and not found.calls:
         assert "No line of the source is known" in found.told()
     # One that a SIGKILL has cut off tells what is whole in it.
-    whole = log.read_text()
-    log.write_text(whole[:whole.index("</valgrindoutput>")])
-    assert valgrind.crashes(tmp_path, Path("/s")) == [found]
-    for cut in range(0, len(whole), 7):
-        log.write_text(whole[:cut])
-        crashes = valgrind.crashes(tmp_path, Path("/s"))
+    cut = whole[:whole.index(b"</valgrindoutput>")]
+    assert valgrind.crashes([cut], own) == [found]
+    for end in range(0, len(cut), 7):
+        crashes = valgrind.crashes([cut[:end]], own)
         assert crashes in ([found], [Crash(0, "", "", (), None)],
                            [Crash(0, "", "", (), found.before)])
 

@@ -191,9 +191,8 @@ def test_mutants_that_are_caught(project: Project) -> None:
     done = proving(project, "caught", "alive").run(
         "prove", "--only", "mutants", "--jobs", "0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith(
-        "mutants: 2 built, 2 caught by the case and for the reason that they "
-        "name, 0 otherwise, 0 missed; ")
+    assert "mutants: 2 built, 2 caught by the case and for the reason that " \
+        "they name, 0 otherwise, 0 missed; " in done.stdout
     assert "2 cases: 0 with three mutants or more, 0 on two programs or " \
         "more; 0 mutants in another author's style" in done.stdout
 
@@ -229,6 +228,17 @@ def test_a_mutant_that_only_another_case_catches(project: Project) -> None:
         "tiny/echo goes red" in done.stdout
     assert "0 caught by the case and for the reason that they name, 1 " \
         "otherwise, 0 missed" in done.stdout
+
+
+def test_one_mutant_of_each_case(project: Project) -> None:
+    """Outside of git it is the first one."""
+    write(proving(project, "caught", "alive").folder,
+          {"name": "second", **MUTANTS["green"]}, name="more.toml")
+    done = project.run("prove", "--only", "mutants", "--each", "1", "--jobs",
+                       "0")
+    assert "mutants: 2 built" in done.stdout, done.stdout + done.stderr
+    assert "1 of each case, by the turn of this commit; `make prove` judges " \
+        "all 3" in done.stdout
 
 
 def test_a_mutant_of_a_step_that_fails_as_it_is(project: Project) -> None:
