@@ -19,7 +19,7 @@
  * empty signal mask, and SIGKILL when the process that started it ends
  * (prctl(2), PR_SET_PDEATHSIG): an interrupted run leaves nothing behind. It
  * loses the right to look into processes that forbid that, such as the runner,
- * which even root has by a capability only (capabilities(7), CAP_SYS_PTRACE).
+ * which even root has by capabilities only.
  * The conformance runner starts every program through this one, because
  * setting limits from outside would come too late for a program's first
  * calls.
@@ -152,6 +152,17 @@ static void replace_file(char *value)
         die("replace", value);
 }
 
+/* What lets a process look into another one that is not dumpable: prctl(2),
+ * ptrace(2), capabilities(7).
+ */
+static void respect_others(void)
+{
+    static const int rights[] = {CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON};
+    for (size_t i = 0; i < sizeof(rights) / sizeof(*rights); i++)
+        /* Best effort: only root has them to lose. */
+        prctl(PR_CAPBSET_DROP, rights[i], 0, 0, 0);
+}
+
 static void apply(char *option)
 {
     char *value = strchr(option, '=');
@@ -211,8 +222,7 @@ int main(int argc, char **argv)
     int next = 1;
     while (next < argc && strcmp(argv[next], "--") != 0)
         apply(argv[next++]);
-    /* Best effort: only root has it to lose. */
-    prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0);
+    respect_others();
     if (next + 1 >= argc) {
         fprintf(stderr, "usage: launch [KEY=VALUE]... -- PROGRAM "
                         "[ARGUMENT]...\n");

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import tempfile
@@ -159,6 +160,8 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
     _tell_failures(console, bad, cases, submitted)
     _tell_end(console, judged, tally, total + len(unbuilt), seconds, outcome,
               plan.seed, out)
+    if submitted:
+        _tell_left_out(console, plan, cases)
     if score:
         console.line()
         console.line(console.paint(
@@ -177,6 +180,20 @@ def _score(judged: list[dict], plan: run.Plan, asked: list) -> dict:
     got = sum(record["points"] for record in judged
               if record["verdict"] == "pass")
     return {"points": got, "of": of}
+
+
+def _tell_left_out(console: Console, plan: run.Plan, cases: dict) -> None:
+    """What a program.toml has kept from being asked, and what it is worth."""
+    for target in plan.targets:
+        usual = dataclasses.replace(target, memory="own", command=["usual"])
+        left = [cases[slug] for slug in plan.slugs
+                if plan.applies(cases[slug], usual) and
+                not plan.applies(cases[slug], target)]
+        if left:
+            points = sum(entry.points for entry in left)
+            console.line(f"not asked of the {target.role}, as its "
+                         f"program.toml has it: {count(len(left), 'case')}, "
+                         f"{count(points, 'point')}")
 
 
 def _command(arguments: argparse.Namespace, seed: int) -> str:

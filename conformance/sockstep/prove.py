@@ -308,6 +308,8 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                 f"{record['verdict']}: {record['message']}"
                 for record in records
                 if record["verdict"] not in ("pass", "gap", "n/a")]
+    ran = {f"{record['lesson']}/{record['program']}" for record in records}
+    targets = [target for target in targets if target.key in ran]
     for target in targets:
         mine = Counter(record["verdict"] for record in records
                        if f"{record['lesson']}/{record['program']}"

@@ -62,7 +62,6 @@ class Results:
                 target.program)
         self.lessons = programs
         self.cases = {slug: entry.as_json() for slug, entry in cases.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
         head = {"schema": SCHEMA, "lessons": programs, "cases": self.cases}
         text = json.dumps(head, ensure_ascii=False)[:-1] + \
             ',\n"results": ['
@@ -71,6 +70,7 @@ class Results:
 
     def _open(self, path: Path) -> None:
         """Write all that is there so far to a new file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)        # it may be a link to elsewhere
         self._file = open(path, "xb", buffering=0)
         self._end = 0
@@ -103,6 +103,8 @@ class Results:
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self._open(fresh)
         self._file.close()
+        if self.path.is_dir() and not self.path.is_symlink():
+            shutil.rmtree(self.path)        # no file can take its place
         os.replace(fresh, self.path)
 
     def as_json(self) -> dict:

@@ -36,6 +36,7 @@ _CRASH = ["--leak-check=no"]
 _PAGE = 4096
 #: Where two accesses conflict only the last one of each thread is kept.
 _HELGRIND = ["--tool=helgrind", "--history-level=approx"]
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _ATOMIC_CALL = re.compile(r"\b_*(?:atomic|sync)_|std::(?:__)?atomic")
 _ATOMIC_NAME = re.compile(
     r"(?:\b_Atomic\b[^;=(){}]*?|\batomic_\w+\s+|\batomic<[^>]*>\s+)"
@@ -159,17 +160,20 @@ def findings(log: bytes, own: Path | None = None) -> list[Finding]:
     if not log:
         raise HarnessError("Valgrind left no log: the program was not run "
                            "under it")
+    foreign = Failure("memory", "in Valgrind's log stands what is not "
+                      "Valgrind's: the program has written to it")
     try:
         root = ElementTree.fromstring(log)
     except ElementTree.ParseError as error:
+        if log.rstrip().endswith(b"</valgrindoutput>"):
+            raise foreign from error
         raise HarnessError(f"Valgrind's log is cut off ({error}): the "
                            "program was killed before its leaks could be "
                            "counted") from error
     # A program can write to the pipe as well, but not hide what is in it
     # other than by a comment or the like, which Valgrind never makes.
     if b"<!" in log or log.count(b"<error>") != len(list(root.iter("error"))):
-        raise Failure("memory", "in Valgrind's log stands what is not "
-                      "Valgrind's: the program has written to it")
+        raise foreign
     errors = [element for element in root.iter("error")
               if not _is_atomic(element)]
     stacks = [element for element in errors if _is_stack(element)]
@@ -205,7 +209,8 @@ def _on_atomic_line(frame: ElementTree.Element) -> bool:
     number = int(frame.findtext("line") or 0)
     if not number or not source.is_file():
         return False
-    text = source.read_text(errors="replace")
+    text = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"),
+                        source.read_text(errors="replace"))
     lines = text.splitlines()
     here = lines[number - 1] if number <= len(lines) else ""
     return bool(_ATOMIC_CALL.search(here)) or bool(
