@@ -28,7 +28,7 @@ _LINE = re.compile(r"\.c:\d+")
 _FRAME = re.compile(r"^  (?!(?:server|client|resolve)\.c:)\S+(?: in \S+)?\(\)\n?",
                     re.MULTILINE)
 _NUMBER = re.compile(r"(RFC \d+|127\.0\.0\.\d)|\d[\d,]*\d\d|\d{3,}"
-                     r"|\d+(?= runs)")
+                     r"|\d+(?= runs)|\d\.\d(?= s of processor time)")
 _STAMP = re.compile(r"^( +)  0\.0(?=  )", re.MULTILINE)
 #: Characters of a line of a transcript that is kept.
 _WIDTH = 100

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .deadline import Deadline
+from .sockdiag import Row
 from .transcript import count
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-#: The news of a socket come within milliseconds of its end.
-NEWS_SECONDS = 0.5
+#: The news of a socket come within milliseconds of its end; so often it is
+#: asked whether they still can.
+NEWS_SECONDS, _LOOK_SECONDS = 1.0, 0.02
 #: What is said where nothing more is known.
 WHY_RESET = ("A reset comes from a close with unread bytes in the receive "
              "queue (RFC 9293 3.6.1, RFC 2525 2.17), from SO_LINGER with a "
@@ -33,9 +36,7 @@ def how(peer: "Peer") -> tuple[str, str]:
     """A clause such as ", with 3 bytes from client 1 unread", and why that
     matters; ('', '') where nothing is known.
     """
-    closings = peer.stage.closings
-    row = closings.of(peer.far, peer.near, NEWS_SECONDS) if closings and \
-        not peer.far_inode() else None
+    row = _last_row(peer)
     if row is None:
         return "", WHY_RESET if peer.end == "reset" else ""
     came = f"from {peer.whose}"
@@ -57,3 +58,20 @@ def how(peer: "Peer") -> tuple[str, str]:
         return f", having read {read:,} of the {count(peer.sent, 'byte')} " \
             f"{came}", ""
     return f", having read all that came {came}", ""
+
+
+def _last_row(peer: "Peer") -> Row | None:
+    """The kernel's news of the program's socket, or None.
+
+    Its FIN or reset is here before the socket is gone.  One that is open
+    while the program rests will not go: only its sending was shut down.
+    """
+    stage = peer.stage
+    deadline = Deadline(NEWS_SECONDS)
+    while stage.closings:
+        row = stage.closings.of(peer.far, peer.near, _LOOK_SECONDS)
+        if row or deadline.expired():
+            return row
+        if peer.far_inode() and stage.subject and stage.subject.waits():
+            return None
+    return None
