@@ -112,6 +112,9 @@ def shown(root: Path, mutant: Mutant, record: dict, entry: Case) -> str:
     record = _still(root, record)
     number = record["lesson"].split("-")[0]
     record.update(verdict="fail", program=mutant.role)
+    # Whether its end or that of its connections is seen first is chance.
+    record["evidence"].get("transcript", []).sort(
+        key=lambda row: row["act"] == "ended")
     record["evidence"]["repeat"] = \
         f"make check LESSON={number} SUBMISSION=my-own ROLE={mutant.role} " \
         f"CASE={record['case']}"

@@ -377,7 +377,7 @@ tiny/echo, wrong-bytes
     done = prove(project)
     assert done.returncode == 1
     assert "tiny/caught: what is told has changed" in done.stdout
-    assert "2 texts as kept" in done.stdout
+    assert "2 texts as kept" in done.stdout, done.stdout
 
 
 def test_no_second_look_at_what_is_not_kept(project: Project, tmp_path: Path
