@@ -88,10 +88,11 @@ class Target:
 
     `command` is an argument list in which ``{host}`` and ``{port}`` (or
     ``{path}``, for AF_UNIX) stand for the address, or, if it holds none of
-    them, a program that takes the options of the program contract.  `port_mode` is ``zero`` (the program is told -P 0
-    and the kernel chooses) or ``held`` (for programs that can't do that: the
-    kernel gives the harness a port, which stays held while the program, which
-    must set SO_REUSEADDR, binds it too).
+    them, a program that takes the options of the program contract.
+    `port_mode` is ``zero`` (the program is told -P 0 and the kernel chooses)
+    or ``held`` (for programs that can't do that: the kernel gives the harness
+    a port, which stays held while the program, which must set SO_REUSEADDR,
+    binds it too).
     """
 
     lesson: str
@@ -108,7 +109,6 @@ class Target:
     port_mode: str = "zero"
     build_error: str = ""
     repeat: str = ""            # the words of `make check` that choose it
-    says: str = ""              # a mutant: what its failure must say
     memory: str = "own"         # or "managed", by an interpreter or a runtime
     variant: str = ""           # a key of variants.FLAGS, if it is built so
     told: bool = False          # what its gaps say is read, too
