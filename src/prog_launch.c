@@ -30,7 +30,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -157,7 +156,11 @@ static void replace_file(char *value)
  */
 static void respect_others(void)
 {
-    static const int rights[] = {CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON};
+    /* Numbers of the kernel's, as in its linux/capability.h, which not every C
+     * library's compiler finds.
+     */
+    enum { SYS_PTRACE = 19, SYS_ADMIN = 21, PERFMON = 38 };
+    static const int rights[] = {SYS_PTRACE, SYS_ADMIN, PERFMON};
     for (size_t i = 0; i < sizeof(rights) / sizeof(*rights); i++)
         /* Best effort: only root has them to lose. */
         prctl(PR_CAPBSET_DROP, rights[i], 0, 0, 0);
