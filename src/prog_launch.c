@@ -26,6 +26,10 @@
  *
  * Exit status: 125 with a message when the program can't be started,
  * otherwise the program's own.
+ *
+ * It is started thousands of times and needs no library but libc: without a
+ * dynamic linker it takes half of the time.
+ * Links: -static
  */
 #define _GNU_SOURCE
 #include <errno.h>

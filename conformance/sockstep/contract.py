@@ -16,7 +16,7 @@ _STEP_FILE = re.compile(rf"^({'|'.join(ROLES)})-(\d+)-([a-z0-9-]+)\.c$")
 SERVICES = ("greeting", "echo", "uppercase", "file", "broadcast")
 TRANSPORTS = ("tcp", "udp", "unix")
 #: Variants of a build whose own findings are failures; see `variants`.
-SANITIZERS = ("address", "thread")
+SANITIZERS = ("address", "bounds", "thread")
 
 
 class LessonError(ValueError):

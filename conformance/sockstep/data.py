@@ -7,12 +7,14 @@ is said by the seed of the run, so that no program can know them before.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import string
 
 _ALPHABET = (string.ascii_letters + string.digits).encode()
 _SIZE = len(_ALPHABET)
-_TWICE = _ALPHABET * 2
+#: The alphabet from each of its places on, and round to there.
+_FROM = [_ALPHABET[place:] + _ALPHABET[:place] for place in range(_SIZE)]
 #: A word that nobody can know: so many small letters, each once.
 _WORD_SIZE = 6
 _LETTERS = string.ascii_lowercase
@@ -56,13 +58,14 @@ def pattern(size: int, seed: int = 0) -> bytes:
 @functools.lru_cache(maxsize=256)
 def _blocks(number: int, seed: int) -> bytes:
     chance = random.Random(f"{_seed} {seed}")
-    chosen = [_letters(chance)]
-    begin = _ALPHABET.index(chosen[0][-1]) + 1
-    for step in chance.randbytes(number):
-        # Never one less than the last: two bytes would be equal there.
-        begin = (begin + 1 + step % (_SIZE - 2)) % _SIZE
-        chosen.append(_TWICE[begin:begin + _SIZE])
-    return b"".join(chosen)
+    letters = _letters(chance)
+    # Never one less than the last: two bytes would be equal there.
+    places = itertools.accumulate(
+        chance.randbytes(number),
+        lambda place, step: (place + 1 + step % (_SIZE - 2)) % _SIZE,
+        initial=_ALPHABET.index(letters[-1]) + 1)
+    next(places)
+    return letters + b"".join([_FROM[place] for place in places])
 
 
 def line(size: int, seed: int = 0) -> bytes:

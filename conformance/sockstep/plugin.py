@@ -169,7 +169,7 @@ def stage(request: pytest.FixtureRequest, target: Target):
     worker: _Worker = config.sockstep_worker
     if entry.sanitized:
         target = dataclasses.replace(target, command=target.sanitized,
-                                     variant="address")
+                                     variant="bounds")
     look = request.node.stash.get(_look_key, None)
     made = Stage(worker.next_folder(), config.sockstep_plan.tools, target,
                  under_valgrind=entry.valgrind and not target.variant

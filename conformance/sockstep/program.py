@@ -95,7 +95,7 @@ class Program:
                "LANG": "C.UTF-8", "TZ": "UTC"}
         env.update(environment or {})
         if variant in variants.SANITIZERS:
-            env.update(variants.environment(self.directory))
+            env.update(variants.environment(self.directory, variant))
         self._calls = self._own_file("calls") if plan else -1
         if plan:
             env.update(faults.environment(plan, directory / "calls",

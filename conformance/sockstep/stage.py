@@ -395,7 +395,7 @@ class Stage:
         """
         program = program or self.subject
         deadline = Deadline(factor=self.factor())
-        start_cpu = program.cpu_seconds()
+        effort = _Effort(self, program)
         pause = 0.0
         while program.alive() or not self.settled():
             self._no_bomb(program)
@@ -405,19 +405,18 @@ class Stage:
                 program.pump_input()
                 if program.input_pending() == left:
                     return                  # it has read all, or reads no more
-            self._no_spin(program, start_cpu, deadline)
+            self._no_spin(program, effort, deadline)
             program.pace(pause)
             pause = deadline.next_pause(pause)
         _not_started(program)
 
-    def _no_spin(self, program: Program, start_cpu: float,
+    def _no_spin(self, program: Program, effort: "_Effort",
                  deadline: Deadline) -> None:
-        used = program.cpu_seconds() - start_cpu
-        if used > SPIN_CPU_SECONDS * program.factor:
+        if effort.is_vain():
             where, detail = self.spin_place(program)
-            raise Failure("spin", f"{program.name} spins: {used:.1f} s of "
-                          f"processor time without coming to rest{where}",
-                          detail=detail)
+            raise Failure("spin", f"{program.name} spins: "
+                          f"{effort.seconds():.1f} s of processor time "
+                          f"without coming to rest{where}", detail=detail)
         if program.calls_without_end():
             raise _endless_calls(program)
         if deadline.expired():
@@ -462,7 +461,7 @@ class Stage:
         program = program or self.subject
         deadline = Deadline(factor=self.factor())
         late = ""                   # what was to be said at the deadline
-        start_cpu, start_progress = 0.0, None
+        effort, start_progress = None, None
         pause, rounds = 0.0, 0
         while True:
             self._no_bomb(program)
@@ -483,10 +482,10 @@ class Stage:
                 elif program.calls_without_end():
                     raise _endless_calls(program)
                 elif rounds > 20:
-                    used, progress = program.cpu_seconds(), self._progress()
+                    progress = self._progress()
                     if progress != start_progress:      # slow, but it works
-                        start_cpu, start_progress = used, progress
-                    if used - start_cpu > SPIN_CPU_SECONDS * program.factor:
+                        effort, start_progress = _Effort(self, program), progress
+                    if effort.is_vain():
                         stopped = "spin"
             if stopped is None and deadline.expired():
                 stopped = "timeout"
@@ -530,6 +529,24 @@ class Stage:
         """What changes whenever something came or went."""
         return [(len(peer.got), peer.sent, peer.end) for peer in self.peers] \
             + [(program.input_pending(),) for program in self.programs]
+
+    def waiting_for(self, program: Program) -> int:
+        """How many clients wait in the kernel for its accept(), and how many
+        that have left for its close(): less of them is progress, too.
+        """
+        if self.contract.transport == "udp":
+            return 0
+        inodes = program.socket_inodes()
+        if self.contract.transport == "unix":
+            return sum(row.receive_queue for row in self.diag.unix_listeners()
+                       if row.inode in inodes)
+        rows = self.diag.everything()
+        own = [row for row in rows
+               if row.state == sockdiag.LISTEN and row.inode in inodes]
+        ports = {row.local[1] for row in own}
+        return sum(row.receive_queue for row in own) + sum(
+            row.state == sockdiag.CLOSE_WAIT and row.local[1] in ports
+            for row in rows)
 
     @staticmethod
     def _pace(program: Program | None, peer: Peer | None, events: int,
@@ -774,6 +791,38 @@ class Stage:
         if self._flush:
             self._flush.close()
         shutil.rmtree(self.directory, ignore_errors=False)
+
+
+class _Effort:
+    """The processor time that a program has used since it last got on."""
+
+    def __init__(self, stage: Stage, program: Program):
+        self._stage = stage
+        self._program = program
+        self._start = program.cpu_seconds()
+        self._waiting: int | None = None
+
+    def seconds(self) -> float:
+        return self._program.cpu_seconds() - self._start
+
+    def is_vain(self) -> bool:
+        """Whether that is so much that it spins.
+
+        A server with a process for each client works long for a crowd: as
+        long as fewer and fewer clients wait for it, it gets on.
+        """
+        limit = SPIN_CPU_SECONDS * self._program.factor
+        used = self.seconds()
+        if self._waiting is None and used > limit / 2:
+            self._waiting = self._stage.waiting_for(self._program)
+        if used <= limit:
+            return False
+        waiting = self._stage.waiting_for(self._program)
+        if waiting >= self._waiting:
+            return True
+        self._start += used
+        self._waiting = waiting
+        return False
 
 
 def _turns(program: Program) -> list[str]:

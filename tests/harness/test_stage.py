@@ -484,6 +484,40 @@ def test_never_quiet(shop: Workshop, small_spin: None) -> None:
     assert failure.kind == "spin"
 
 
+_ONE_BY_ONE = _BUSY + """
+listener.settimeout(None)
+while True:
+    connection = listener.accept()[0]
+    busy()                          # more than a spin is allowed
+    connection.close()
+    HEAD
+"""
+
+
+def test_a_crowd_is_worked_off(shop: Workshop, monkeypatch) -> None:
+    """As long as fewer clients wait than before a server does not spin."""
+    monkeypatch.setattr(stage_module, "SPIN_CPU_SECONDS", 0.2)
+    server = launch(shop, shop.listening(_ONE_BY_ONE.replace("HEAD", "")),
+                    contract=IN_TURN)
+    server.freeze()
+    peers = [server.connect() for _ in range(6)]
+    server.thaw()
+    server.quiet()
+    assert all(peer.ended() for peer in peers)
+
+
+def test_a_crowd_that_waits_on(shop: Workshop, monkeypatch) -> None:
+    monkeypatch.setattr(stage_module, "SPIN_CPU_SECONDS", 0.2)
+    server = launch(shop, shop.listening(
+        _ONE_BY_ONE.replace("HEAD", "while True: pass")), contract=IN_TURN)
+    server.freeze()
+    for _ in range(6):
+        server.connect()
+    server.thaw()
+    failure = failure_of(server.quiet)
+    assert failure.kind == "spin" and "0.2 s" in failure.message
+
+
 # -- FREEZE ---------------------------------------------------------------------
 _PIECES = """
 listener.settimeout(None)
