@@ -27,8 +27,8 @@
  * Exit status: 125 with a message when the program can't be started,
  * otherwise the program's own.
  *
- * It is started thousands of times and needs no library but libc: without a
- * dynamic linker it takes half of the time.
+ * It is linked statically: it starts in half of the time, thousands of times,
+ * and LD_PRELOAD, which is meant for the program, does not reach it.
  * Links: -static
  */
 #define _GNU_SOURCE

@@ -101,15 +101,10 @@ def sanitize(plan: "Plan", cases: dict[str, "Case"], root: Path,
 
 
 def tools(kind: str, root: Path, usual: Tools) -> Tools:
-    """The launcher and the fault preload for programs that are built so.
-
-    The launcher too is preloaded into, so both need the same C library.
-    """
+    """The launcher, and the fault preload for programs that are built so."""
     if kind != "musl":
         return usual
-    found = Tools(_folder(kind, root) / "launch",
-                  _folder(kind, root) / "fault_preload.so")
-    _build(found.launch, [root / "src/prog_launch.c"], [], kind, root)
+    found = Tools(usual.launch, _folder(kind, root) / "fault_preload.so")
     sources = [path for path in sorted((root / "src").glob("fault_*.c"))
                if not path.stem.endswith("_check")]
     _build(found.preload, sources, ["-shared", "-fPIC", "-w"], kind, root)

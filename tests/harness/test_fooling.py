@@ -421,8 +421,8 @@ def test_a_log_of_calls_of_its_own(desk: Desk) -> None:
         functions=_ANEW,
         before='if (!getenv("ANEW")) { unlink("../calls"); '
                'FILE *log = fopen("../calls", "w"); fprintf(log, "1 1 reached '
-               '- /kit/launch\\n1 1 reached - /x\\n%d %d send 1 send(fd=4) = 1 '
-               '[injected: short:1]\\n", getpid(), getpid()); fclose(log); }'
+               '- /x\\n%d %d send 1 send(fd=4) = 1 [injected: short:1]\\n", '
+               'getpid(), getpid()); fclose(log); }'
                f"{_CLEAR} anew(argv, clear, 0);",
         after="for (;;) echo(listener);"))
     gains_nothing(desk, case="echo/short-send")
