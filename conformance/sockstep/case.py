@@ -68,6 +68,7 @@ class Case:
     sanitized: bool = False     # the program is built with ASan and UBSan
     sweep: bool = False         # run with SWEEP=yes only
     options: bool = False       # needs the options of the program contract
+    module: str = ""            # the file that it stands in
 
     def asked_by(self, contract: Contract) -> bool:
         return contract.service in self.services and \
@@ -131,7 +132,8 @@ def case(slug: str, *, role: str, group: str, source: str,
             services=services, transports=transports, messages=messages,
             clients=clients, plans=plans, starves=starves, valgrind=valgrind,
             leaks=leaks or valgrind or sanitized, sanitized=sanitized,
-            sweep=sweep, options=options)
+            sweep=sweep, options=options,
+            module=function.__code__.co_filename)
         return function
 
     return decorate

@@ -127,8 +127,8 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
     console.progress(0, total + len(unbuilt), tally, "starting")
     for record in unbuilt:
         sink(record)
-    outcome = run.execute(plan, min(arguments.jobs, total), sink) if total \
-        else run.Outcome(True)
+    outcome = run.execute(plan, cases, min(arguments.jobs, total), sink) \
+        if total else run.Outcome(True)
     seconds = time.monotonic() - start
     judged = list(results.records)
     changed = seal.broken(root, sealed) if sealed and total else []

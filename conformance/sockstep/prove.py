@@ -70,7 +70,8 @@ def execute(plan: run.Plan, cases: dict, jobs: int,
         console.progress(len(records), total, tally,
                          f"{record['program']} {record['case']}")
 
-    outcome = run.execute(plan, jobs, sink) if total else run.Outcome(True)
+    outcome = run.execute(plan, cases, jobs, sink) if total \
+        else run.Outcome(True)
     console.clear_progress()
     if not outcome.complete:
         raise KeyboardInterrupt

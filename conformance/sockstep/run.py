@@ -256,7 +256,8 @@ class Outcome:
     noticed: list[str] = field(default_factory=list)
 
 
-def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
+def execute(plan: Plan, cases: dict[str, Case], jobs: int,
+            sink: Callable[[dict], None]) -> Outcome:
     """Run the plan with `jobs` processes; 0 runs in this one.
 
     Ctrl-C ends the programs and leaves what was recorded so far; the outcome
@@ -275,7 +276,8 @@ def execute(plan: Plan, jobs: int, sink: Callable[[dict], None]) -> Outcome:
                      "-c", os.devnull, "--rootdir", str(CASES.parent),
                      "--confcutdir", str(CASES.parent), "-s", "-q",
                      "--basetemp", str(Path(folder) / "pytest"),
-                     "--tb=native", str(CASES)]
+                     "--tb=native",
+                     *sorted({cases[slug].module for slug in plan.slugs})]
         if jobs:
             arguments += ["-n", str(jobs), "--max-worker-restart=4"]
         else:

@@ -143,7 +143,7 @@ def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
                 console.line(record["evidence"]["detail"])
 
         with TROUBLES[trouble]():
-            outcome = run.execute(plan, arguments.jobs, sink)
+            outcome = run.execute(plan, cases, arguments.jobs, sink)
         done += sum(tally.values())
         if runs % 10 == 0 and not console.live:
             console.line(f"run {runs}: {done:,} case runs, "

@@ -150,12 +150,11 @@ class Project:
 
     LESSON = "01-tiny"
 
-    def __init__(self, folder: Path, tools: Tools):
+    def __init__(self, folder: Path, tools: Tools, package: Path):
         self.folder = folder
         self.processes: list[subprocess.Popen] = []
         self.steps: dict[str, list[str]] = {"server": [], "client": []}
-        shutil.copytree(PACKAGE, folder / "conformance/sockstep",
-                        ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(package, folder / "conformance/sockstep")
         for name in ("templates", "peers"):
             if (PACKAGE.parent / name).exists():
                 shutil.copytree(PACKAGE.parent / name,
