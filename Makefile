@@ -7,15 +7,16 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 .SECONDARY:
 .DEFAULT_GOAL := help
 
-## Variables of check, explain, diff and soak:
+## Variables of check, prove, explain, diff and soak:
 ##   LESSON=03        lessons, by number or name, or a list: "02 03"
 ##   ROLE=server      server or client
 ##   STEP=2           steps, by number or name, or a list; last: the last ones
 ##   CASE='echo/*'    cases, by name or pattern
 ##   SUBMISSION=dir   judge the programs in that folder
-##   LEAKS=no         leave out the runs under Valgrind
+##   LEAKS=no         leave out the runs under Valgrind and with sanitizers
 ##   SWEEP=yes        besides, let each call of a scenario go wrong in each way;
 ##                    SWEEP=accept@1=EMFILE plays that fault alone
+##   TURN=yes         of what takes long only a share, that of this commit
 ##   VARIANT=address  build the programs in another way: with AddressSanitizer
 ##                    and UndefinedBehaviorSanitizer, with ThreadSanitizer
 ##                    (thread), or against another C library (musl)
@@ -41,7 +42,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # them as a part of its command. $(value) takes the text as it was typed: a
 # dollar sign in it is only a dollar sign.
 OPTIONS := LESSON ROLE STEP CASE SUBMISSION LEAKS SWEEP VARIANT JOBS OUT A B N \
-           LOAD UNDER EACH SEED
+           LOAD UNDER TURN SEED
 $(foreach v,$(OPTIONS),$(if $(value $v),\
     $(eval export override $v := $$(value $v))))
 option = $(if $(value $2),--$1="$$$2")
@@ -124,7 +125,7 @@ check: ## Build the programs and judge them: the main command
 	    $(call option,step,STEP) $(call option,case,CASE) \
 	    $(call option,submission,SUBMISSION) $(call option,leaks,LEAKS) \
 	    $(call option,sweep,SWEEP) $(call option,variant,VARIANT) \
-	    $(call option,jobs,JOBS) $(call option,out,OUT) \
+	    $(call option,turn,TURN) $(call option,jobs,JOBS) $(call option,out,OUT) \
 	    $(call option,seed,SEED)
 
 part = @printf '\n== make test, part %s of 8: %s\n' $1 $2
@@ -139,14 +140,14 @@ test: ## Prove the kit itself, then check; CI runs this
 	$(call part,4,'tests of the runner')
 	@$(MAKE) harness
 	$(call part,5,'mutants and null and foreign programs')
-	@$(MAKE) prove EACH=1
+	@$(MAKE) prove TURN=yes
 	$(call part,6,'robust programs with sanitizers and against musl')
-	@$(MAKE) variants VARIANTS='gcc:address musl-gcc:musl'
+	@$(MAKE) variants VARIANTS='gcc:address musl-gcc:musl' LEAKS=no
 	@$(MAKE) variants VARIANTS=gcc:thread LESSON=07
 	$(call part,7,'every call of the robust programs made to fail')
 	@$(MAKE) check STEP=last SWEEP=yes CASE='sweep/*' OUT=build/report-sweep
 	$(call part,8,'every lesson')
-	@$(MAKE) WERROR=yes check
+	@$(MAKE) WERROR=yes check TURN=yes
 	@printf '\n== make test: all 8 parts passed\n'
 
 explain: ## What a case asks for, why, and how to see it: CASE=
@@ -206,7 +207,7 @@ harness: build ## The tests of the runner's own parts
 	@$(PYTEST) -q -n $(or $(JOBS),$(shell nproc)) tests/harness
 
 prove: build ## Mutants, null and foreign programs: does each case bite?
-	@$(SOCKSTEP) prove $(call option,each,EACH) $(call option,case,CASE) \
+	@$(SOCKSTEP) prove $(call option,turn,TURN) $(call option,case,CASE) \
 	    $(call option,jobs,JOBS)
 
 golden: ## Write the texts of tests/golden anew: read what has changed
@@ -229,7 +230,8 @@ variants: build ## The last steps with sanitizers, and against musl
 	    fi; \
 	    printf '\n  %s, %s\n' "$$cc" "$$variant"; \
 	    CC="$$cc" $(SOCKSTEP) check --step last --variant "$$variant" \
-	        $(call option,lesson,LESSON) --out build/report-variants \
+	        $(call option,lesson,LESSON) $(call option,leaks,LEAKS) \
+	        --out build/report-variants \
 	        || exit 1; \
 	done
 

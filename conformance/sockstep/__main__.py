@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(f"--{name}")
     one.add_argument("--leaks", choices=("yes", "no"), default="yes")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
-
+    one.add_argument("--turn", choices=("yes", "no"), default="no")
     one.add_argument("--sweep", type=_sweep, default="no")
     one.add_argument("--variant", choices=sorted(variants.FLAGS))
     one.add_argument("--seed", type=_seed)
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("prove", help="judge the cases")
     one.add_argument("--case")
     one.add_argument("--only", choices=prove.PARTS)
-    one.add_argument("--each", type=_jobs, default=0)
+    one.add_argument("--turn", choices=("yes", "no"), default="no")
     one.add_argument("--golden", action="store_true")
     one.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1)
 

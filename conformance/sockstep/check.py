@@ -10,8 +10,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, procfs, run, seal, selection, submission, variants
-from .case import load_cases
+from . import (
+    build, procfs, run, seal, selection, submission, turn, variants)
+from .case import Case, load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons, step_target
 from .page import write_page
@@ -48,6 +49,8 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
             targets = [step_target(step, root) for step in
                        selection.steps(chosen, roles, arguments.step)]
             targets = _able(targets)
+            if arguments.turn == "yes":
+                _leave_out(targets, all_lessons, cases, root)
         if arguments.variant:
             targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
@@ -74,6 +77,22 @@ def _able(targets: list[Target]) -> list[Target]:
     return [target for target in targets if target not in rings]
 
 
+def _leave_out(targets: list[Target], lessons: list[Lesson],
+               cases: dict[str, Case], root: Path) -> None:
+    """Ask the slow cases by turn, but of the last steps all of them."""
+    last = {step.program for lesson in lessons
+            for steps in lesson.steps.values() for step in steps[-1:]}
+    slow = [slug for slug, entry in cases.items() if turn.is_slow(entry)]
+    commit = turn.of_commit(root)
+    for number, target in enumerate(targets):
+        target.cases = list(cases)
+        if target.program not in last:
+            turn.leave_out(target, commit + number, slow)
+    print(f"The cases under Valgrind and with sanitizers: one in {turn.SHARE} "
+          "of each step but the last,\nby the turn of this commit; "
+          "`make check` asks all.")
+
+
 def _variants(targets: list[Target], root: Path,
               arguments: argparse.Namespace) -> list[Target]:
     """The programs built in that way, as far as they can be."""
@@ -85,10 +104,14 @@ def _variants(targets: list[Target], root: Path,
               f"libc, or are not built by the kit: {', '.join(left)}",
               file=sys.stderr)
     variants.library(kind, root)
-    return build.in_parallel(
+    made = build.in_parallel(
         [lambda target=target: target if target.build_error else
          variants.made(target, kind, root) for target in able],
         arguments.jobs or 1)
+    if kind == "address" and arguments.leaks == "no":
+        for target in made:
+            target.variant = "bounds"
+    return made
 
 
 def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,

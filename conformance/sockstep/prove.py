@@ -10,12 +10,11 @@ import argparse
 import dataclasses
 import hashlib
 import shutil
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
-from . import build, golden, manifest, run, selection, variants
+from . import build, golden, manifest, run, selection, turn, variants
 from .case import Case, load_cases
 from .console import Console
 from .contract import Lesson, Target, load_lessons
@@ -39,7 +38,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
     for kind in ("null", "foreign"):
         if kind in parts:
             good &= _prove_programs(root, kind, lessons, cases, slugs,
-                                    arguments.jobs, console)
+                                    arguments, console)
     return 0 if good else 1
 
 
@@ -104,7 +103,7 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
     problems += [f"{slug} has no mutant: nothing shows that it bites"
                  for slug in slugs if slug not in bitten]
     chosen = _chosen(root, [mutant for mutant in every
-                            if mutant.case in slugs], arguments.each)
+                            if mutant.case in slugs], arguments.turn)
     kept = golden.Kept(root, {mutant.name: mutant for mutant in every}, cases)
     if arguments.golden:
         chosen = [mutant for mutant in chosen if kept.holds(mutant.name)]
@@ -147,36 +146,24 @@ def _prove_mutants(root: Path, lessons: list[Lesson], cases: dict,
                  "the case and for the reason that they name, "
                  f"{tally['otherwise']} otherwise, {tally['missed']} missed; "
                  f"{time.monotonic() - start:.1f} s")
-    if len(chosen) < len(every) and arguments.each:
-        console.line(f"         {arguments.each} of each case, by the turn "
-                     f"of this commit; `make prove` judges all {len(every):,}")
+    if arguments.turn == "yes":
+        console.line("         one of each case, by the turn of this commit; "
+                     f"`make prove` judges all {len(every):,}")
     mine = [mutant for mutant in every if mutant.case in slugs]
     console.line(f"         {_spread(mine, slugs)}; {count(same, 'text')} "
                  "as kept")
     return not problems and not broken and not more_broken
 
 
-def _chosen(root: Path, mutants: list[Mutant], each: int) -> list[Mutant]:
-    """`each` mutants of each case, or all where it is 0.
-
-    Which they are changes with the commit: all have their turn, and a commit
-    is always proved by the same ones.
-    """
-    if each == 0:
+def _chosen(root: Path, mutants: list[Mutant], by_turn: str) -> list[Mutant]:
+    """All, or by the turn of the commit one of each case."""
+    if by_turn == "no":
         return mutants
-    turn = _commit(root)
+    commit = turn.of_commit(root)
     by_case: dict[str, list[Mutant]] = {}
     for mutant in mutants:
         by_case.setdefault(mutant.case, []).append(mutant)
-    return [mine[(turn + number) % len(mine)] for mine in by_case.values()
-            for number in range(min(each, len(mine)))]
-
-
-def _commit(root: Path) -> int:
-    """The number of the commit that is checked out; 0 outside of git."""
-    told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"],
-                          capture_output=True, text=True)
-    return int(told.stdout, 16) if told.returncode == 0 else 0
+    return [mine[commit % len(mine)] for mine in by_case.values()]
 
 
 def _is_caught(record: dict, mutant: Mutant) -> bool:
@@ -295,14 +282,14 @@ def _build_mutant(root: Path, mutant: Mutant, folder: Path,
 
 # -- null and foreign programs -----------------------------------------------------
 def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
-                    cases: dict, slugs: list[str], jobs: int,
-                    console: Console) -> bool:
+                    cases: dict, slugs: list[str],
+                    arguments: argparse.Namespace, console: Console) -> bool:
     start = time.monotonic()
-    # Half of the time nothing runs: a case waits for a second of the program's
-    # to be over, or a moment before it looks again.
-    jobs *= 2
-    targets = manifest.expected_targets(root, root / "tests" / kind, lessons,
-                                        cases, kind, jobs)
+    folder, jobs = root / "tests" / kind, arguments.jobs
+    targets = manifest.expected_targets(root, folder, lessons, cases, kind,
+                                        jobs)
+    if arguments.turn == "yes":
+        _leave_out(targets, folder, slugs, turn.of_commit(root))
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
@@ -327,7 +314,22 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                  f"{count(len(records), 'case run')}, "
                  f"{len(problems)} not as told; "
                  f"{time.monotonic() - start:.1f} s")
+    if arguments.turn == "yes":
+        console.line(f"         one in {turn.SHARE} of the cases of each, by "
+                     "the turn of this commit"
+                     + (", and all of what the system brings"
+                        if kind == "foreign" else "")
+                     + "; `make prove` asks all")
     return not problems and not broken
+
+
+def _leave_out(targets: list[Target], folder: Path, slugs: list[str],
+               commit: int) -> None:
+    """By turn, but whole are those that are not of the kit's writing."""
+    for number, target in enumerate(targets):
+        name = target.program.removesuffix(f"-{target.role}")
+        if not manifest.load_entry(folder / name, target.role).needs:
+            turn.leave_out(target, commit + number, slugs)
 
 
 def _tell(console: Console, problems: list[str]) -> None:

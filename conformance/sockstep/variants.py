@@ -2,8 +2,8 @@
 
 ``address`` is AddressSanitizer with leaks and UndefinedBehaviorSanitizer,
 ``thread`` is ThreadSanitizer; what they find is a failure.  ``bounds`` is the
-build of ``address`` for the cases that ask for one: it looks for no leaks,
-which are other cases' matter and take most of the time of a short run.  Their words go to
+build of ``address`` for the cases that ask for one, and with LEAKS=no: it
+looks for no leaks, which takes most of the time of a short run.  Their words go to
 files of their own, except those of gcc's UndefinedBehaviorSanitizer, which
 knows standard error only.  ``musl`` is the C library of that name, by
 musl-gcc(1).

@@ -234,10 +234,10 @@ def test_one_mutant_of_each_case(project: Project) -> None:
     """Outside of git it is the first one."""
     write(proving(project, "caught", "alive").folder,
           {"name": "second", **MUTANTS["green"]}, name="more.toml")
-    done = project.run("prove", "--only", "mutants", "--each", "1", "--jobs",
-                       "0")
+    done = project.run("prove", "--only", "mutants", "--turn", "yes",
+                       "--jobs", "0")
     assert "mutants: 2 built" in done.stdout, done.stdout + done.stderr
-    assert "1 of each case, by the turn of this commit; `make prove` judges " \
+    assert "one of each case, by the turn of this commit; `make prove` judges " \
         "all 3" in done.stdout
 
 
@@ -465,6 +465,20 @@ def test_programs_as_told(project: Project, kind: str, sound: str,
     for name, (_, case, told) in others.items():
         assert [name in line and case in line and told in line
                 for line in problems].count(True) == 1
+
+
+def test_programs_by_turn(project: Project) -> None:
+    """Whole is only what the system brings."""
+    proving(project)
+    body, gaps = "listener.accept(); signal.pause()\n", "[server.gaps]\n" + _ECHO
+    program(project, "foreign", "an-own", body, gaps)
+    program(project, "foreign", "brought", body,
+            'needs = ["python3"]\n' + gaps)
+    done = project.run("prove", "--only", "foreign", "--turn", "yes",
+                       "--jobs", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "foreign programs: 2, 3 case runs, 0 not as told" in done.stdout
+    assert re.search("01-tiny/brought-server +1 pass +1 fail", done.stdout)
 
 
 @pytest.mark.parametrize(("key", "told"), [
