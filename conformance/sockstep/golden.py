@@ -23,7 +23,7 @@ _NAME = re.compile(r"^== (\S+?):?(?=\s)", re.MULTILINE)
 #: process numbers, sizes of the kernel's buffers.
 _FOLDER = re.compile(r"/[a-z/]+/sockstep\.\w+/worker\.\w+/\d+/")
 _MOSTLY = re.compile(r"mostly (in \w+\(\))?( ?at \S+ in \w+\(\))?")
-_LOOKS = re.compile(r"(?:\d of \d looks: .*(?:\n|$))+")
+_LOOKS = re.compile(r"(?:\d+ of \d+ looks: .*(?:\n|$))+")
 _LINE = re.compile(r"\.c:\d+")
 _FRAME = re.compile(r"^  (?!(?:server|client|resolve)\.c:)\S+(?: in \S+)?\(\)\n?",
                     re.MULTILINE)

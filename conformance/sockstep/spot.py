@@ -29,7 +29,7 @@ MOST_THREADS = 3
 _WORDS, _RETURNS = 32, 3
 #: How often a program that spins is looked at, and the pause in between, in
 #: seconds.
-_LOOKS, _PAUSE = 9, 0.002
+_LOOKS, _PAUSE = 15, 0.002
 _STOP_SECONDS = 1.0
 _ET_DYN = 3
 
@@ -70,36 +70,48 @@ def of_spin(pids: list[int]) -> tuple[str, str]:
     if not pids:
         return "", ""
     pid = max(pids, key=procfs.cpu_seconds)
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for _ in range(_LOOKS):
         seen[_look(pid)] += 1
         select.poll().poll(_PAUSE * 1000)
-    del seen[""]
+    del seen["", ""]
     if not seen:
         return "", ""
-    (most, _number), *_ = seen.most_common()
-    return f", mostly {most}", "\n".join(
-        f"{number} of {_LOOKS} looks: {place}"
-        for place, number in seen.most_common(4))
+    # The line first: a loop around a call is met in the call and beside it.
+    lines: Counter[str] = Counter()
+    for (_call, place), number in seen.items():
+        lines[place] += number
+    most, _ = lines.most_common(1)[0]
+    call = next((call for (call, place), _ in seen.most_common()
+                 if call and place == most), "")
+    return f", mostly {_told(call, most)}", "\n".join(
+        f"{number} of {_LOOKS} looks: {_told(*found)}"
+        for found, number in seen.most_common(4))
 
 
-def _look(pid: int) -> str:
-    """Where the thread of the process that has run most is right now."""
+def _told(call: str, place: str) -> str:
+    return " ".join(filter(None, [f"in {call}()" if call else "",
+                                  f"at {place}" if place else ""]))
+
+
+def _look(pid: int) -> tuple[str, str]:
+    """In which call and at which line the thread of the process that has run
+    most is right now.
+    """
     try:
         os.kill(pid, signal.SIGSTOP)
     except (ProcessLookupError, PermissionError):
-        return ""
+        return "", ""
     try:
         if not _stops(pid):
-            return ""
+            return "", ""
         tid = max(procfs.threads(pid), default=pid,
                   key=lambda each: procfs.thread_ticks(pid, each))
         wait, place = procfs.wait_of(pid, tid), of(pid, tid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    return " ".join(filter(None, [f"in {wait.name}()" if wait else "",
-                                  f"at {place}" if place else ""]))
+    return wait.name if wait else "", place
 
 
 def _stops(pid: int) -> bool:

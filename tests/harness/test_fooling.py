@@ -50,7 +50,7 @@ def source(before: str = "", after: str = WRONG, functions: str = "") -> str:
 def gains_nothing(desk: Desk, *words: str, case: str = ONE_CASE,
                   lesson: str = "03", told: str = "", **environment: str):
     """It is judged to the end, gets no point, and the reason is told."""
-    run = desk.check(*words, case=case, **environment)
+    run = desk.check(*words, case=case, lesson=lesson, **environment)
     assert run.status in (1, 2), run.words
     assert run.results["score"]["points"] == 0, run.words
     assert re.findall(r"^Score: (\d+)/", run.stdout, re.MULTILINE) == ["0"]
