@@ -50,7 +50,8 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
                        selection.steps(chosen, roles, arguments.step)]
             targets = _able(targets)
             if arguments.turn == "yes":
-                _leave_out(targets, all_lessons, cases, root)
+                _leave_out(targets, all_lessons, cases, root,
+                           bool(arguments.variant))
         if arguments.variant:
             targets = _variants(targets, root, arguments)
         plan = run.Plan(targets, slugs, {lesson.name: lesson.contract
@@ -78,19 +79,23 @@ def _able(targets: list[Target]) -> list[Target]:
 
 
 def _leave_out(targets: list[Target], lessons: list[Lesson],
-               cases: dict[str, Case], root: Path) -> None:
-    """Ask the slow cases by turn, but of the last steps all of them."""
+               cases: dict[str, Case], root: Path, in_variant: bool) -> None:
+    """Ask the slow cases by turn, but of the last steps all of them; of a
+    variant, whose steps are judged without it as well, every case.
+    """
     last = {step.program for lesson in lessons
             for steps in lesson.steps.values() for step in steps[-1:]}
-    slow = [slug for slug, entry in cases.items() if turn.is_slow(entry)]
+    slow = [slug for slug, entry in cases.items()
+            if in_variant or turn.is_slow(entry)]
     commit = turn.of_commit(root)
     for number, target in enumerate(targets):
         target.cases = list(cases)
-        if target.program not in last:
+        if in_variant or target.program not in last:
             turn.leave_out(target, commit + number, slow)
-    print(f"The cases under Valgrind and with sanitizers: one in {turn.SHARE} "
-          "of each step but the last,\nby the turn of this commit; "
-          "`make check` asks all.")
+    what = f"One in {turn.SHARE} of the cases of each program" if in_variant \
+        else "The cases under Valgrind and with sanitizers: one in " \
+        f"{turn.SHARE} of each step but the last"
+    print(f"{what},\nby the turn of this commit; without TURN=yes all.")
 
 
 def _variants(targets: list[Target], root: Path,

@@ -45,12 +45,6 @@ class Mutant:
         """Whether its base is no step: program.toml builds and starts it."""
         return self.base.is_relative_to(FOREIGN)
 
-    @property
-    def author(self) -> str:
-        """Whose style it is in: that of the lessons, or of a foreign one."""
-        return self.base.parent.name if self.is_foreign else "lessons"
-
-
 def load_mutants(root: Path) -> list[Mutant]:
     """All mutants of tests/mutants/*.toml, applied."""
     found: list[Mutant] = []

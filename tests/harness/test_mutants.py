@@ -128,8 +128,8 @@ def test_a_mutant_of_a_foreign_program(foreign: Path) -> None:
     write(foreign, STRANGE)
     found, = load_mutants(foreign)
     assert found.source == 'int d = 5;\n#include "nowhere.h"\nint e = 1;\n'
-    assert (found.lesson, found.role, found.author, found.is_foreign) == (
-        "01-tiny", "server", "stranger", True)
+    assert (found.lesson, found.role, found.is_foreign) == (
+        "01-tiny", "server", True)
 
 
 @pytest.mark.parametrize(("entry", "told"), [
@@ -299,14 +299,40 @@ def test_a_mutant_of_a_foreign_program_is_built_by_its_manifest(
 def test_the_matrix(project: Project) -> None:
     """`alive` turns both cases red: that tiny/alive bites, tiny/echo shows."""
     proving(project, "caught", "alive")
+    reasons = project.folder / "tests/shared-cases.toml"
+    reasons.write_text('"tiny/alive" = "It tells why."\n')
     done = project.run("matrix", "--jobs", "0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "matrix: 2 mutants, 4 case runs" in done.stdout
+    assert "matrix: 2 cases, 4 case runs" in done.stdout
     text = (project.folder / "docs/mutants.md").read_text()
-    assert "| `tiny/echo` | 1 | 1 | 1 | 1 |  |" in text
-    assert "| `tiny/alive` | 1 | 1 | 1 | 0 | `tiny/echo` |" in text
-    assert "1 case has a mutant that no other case catches" in text
-    assert text.endswith("as well:\n\n- `tiny/alive`\n")
+    assert re.search(r"\| `tiny/echo` \| 1 \| .+ \| `tiny/caught` \|\n", text)
+    assert "2 mutants of 2 cases; 1 have one that no other" in text
+    assert text.endswith("- `tiny/alive` (1 mutant, caught by `tiny/echo` as "
+                         "well): It tells why.\n")
+
+
+@pytest.mark.parametrize(("listed", "told"), [
+    ("", "tiny/alive: other cases catch each of its mutants, too"),
+    ('"tiny/alive" = "R"\n"tiny/echo" = "R"\n', "tiny/echo: it is in")])
+def test_shared_cases_are_looked_at(project: Project, listed: str, told: str
+                                    ) -> None:
+    proving(project, "caught", "alive")
+    (project.folder / "tests/shared-cases.toml").write_text(listed)
+    done = project.run("matrix", "--jobs", "0")
+    assert done.returncode == 1
+    assert told in done.stdout
+
+
+def test_the_next_mutant_is_asked(project: Project) -> None:
+    """Until there is one that the case alone catches."""
+    proving(project)
+    write(project.folder,
+          {"name": "ends", **MUTANTS["alive"], "case": "tiny/echo"},
+          {"name": "second", **MUTANTS["caught"]})
+    done = project.run("matrix", "--jobs", "0", "--case", "tiny/echo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| `tiny/second` |" in done.stdout
+    assert "matrix: 1 case, 4 case runs" in done.stdout
 
 
 # -- what is told, kept -----------------------------------------------------------
