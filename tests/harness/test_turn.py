@@ -41,7 +41,7 @@ _SLOW = '''
 def test_fast(stage):
     """It is fast."""
 
-for number in range(6):
+for number in range(8):
     @case(f"tiny/slow-{number}", role="server", group="Resources", source="S",
           hints="H", valgrind=True)
     def test_slow(stage):
@@ -52,7 +52,7 @@ del test_slow
 
 
 @pytest.mark.parametrize(("words", "first", "told"), [
-    ((), 7, False), (("--turn", "yes"), 3, True)])
+    ((), 9, False), (("--turn", "yes"), 3, True)])
 def test_steps(project: Project, words: tuple[str, ...], first: int,
                told: bool) -> None:
     """Of the last step all is asked."""
@@ -63,6 +63,6 @@ def test_steps(project: Project, words: tuple[str, ...], first: int,
     assert done.returncode == 0, done.stdout + done.stderr
     ran = list(project.verdicts())
     assert sum(name.startswith("server-1-one ") for name in ran) == first
-    assert sum(name.startswith("server-2-two ") for name in ran) == 7
+    assert sum(name.startswith("server-2-two ") for name in ran) == 9
     assert "server-1-one tiny/fast" in ran
-    assert ("one in 3 of each step but the last" in done.stdout) is told
+    assert ("one in 4 of each step but the last" in done.stdout) is told
