@@ -138,10 +138,12 @@ def held_port() -> tuple[socket.socket, socket.socket, int]:
         port = first.getsockname()[1]
         try:
             second.bind(("127.0.0.1", socket.htons(port)))
-            return first, second, port
-        except OSError:                 # a privileged one, or the same one
-            first.close()
-            second.close()
+            if socket.htons(port) != port:
+                return first, second, port
+        except OSError:                 # a privileged one
+            pass
+        first.close()
+        second.close()
 
 
 @pytest.mark.parametrize(("change", "told", "not_told"), [
