@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import run, selection, variants
-from .case import load_cases
+from .case import Case, load_cases
 from .console import Console
 from .contract import load_lessons, step_target
 from .tools import tools
@@ -100,7 +100,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
                                 + ", ".join(TROUBLES))
     console = Console()
     with _processes([["sh", "-c", "while :; do :; done"]] * arguments.load):
-        return _soak(plan, troubles, arguments, console)
+        return _soak(plan, cases, troubles, arguments, console)
 
 
 @contextlib.contextmanager
@@ -118,8 +118,8 @@ def _processes(commands: list[list[str]]) -> Iterator[None]:
             process.wait()
 
 
-def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
-          console: Console) -> int:
+def _soak(plan: run.Plan, cases: dict[str, Case], troubles: list[str],
+          arguments: argparse.Namespace, console: Console) -> int:
     start = time.monotonic()
     false: Counter = Counter()
     slowest: dict[str, float] = {}
@@ -143,7 +143,9 @@ def _soak(plan: run.Plan, troubles: list[str], arguments: argparse.Namespace,
                 console.line(record["evidence"]["detail"])
 
         with TROUBLES[trouble]():
-            outcome = run.execute(plan, cases, arguments.jobs, sink)
+            # By workers: else what makes the load were taken for something
+            # that a program has left behind.
+            outcome = run.execute(plan, cases, max(1, arguments.jobs), sink)
         done += sum(tally.values())
         if runs % 10 == 0 and not console.live:
             console.line(f"run {runs}: {done:,} case runs, "
