@@ -6,6 +6,10 @@ take back what is in it.  A log that is missing or cut is an error of the
 harness, never a pass.  Source: valgrind(1), Valgrind's
 docs/internals/xml-output-protocol4.txt.
 
+Valgrind 3.19 takes the whole buffer of recv(2) for written, not only as many
+bytes as came: what a program makes of the others is seen on the wire, by
+`echo/stale-bytes` and its kin, and under Valgrind only after read(2).
+
 Helgrind, Valgrind's tool for threads, knows what locks, joins and condition
 variables put in order, and takes C11's atomics for plain accesses: what it
 says of a line with one of these is left out.
