@@ -2,8 +2,8 @@
 
 The mutants of a case are judged by every case of their lesson, one after the
 other, until one is found that this case alone catches.  A case without such a
-mutant proves nothing that others do not: tests/shared-cases.toml says why it
-is there all the same.  Cases under Valgrind and with sanitizers, which take
+mutant, whose mutants others catch all, proves nothing that these do not:
+tests/shared-cases.toml says why it is there all the same.  Cases under Valgrind and with sanitizers, which take
 most of the time, and the sweep are asked only of the mutants that name them.
 """
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
         console.line(text)
     problems += [f"{slug}: other cases catch each of its mutants, too: say "
                  f"why it is there in {REASONS}" for slug in number
-                 if slug not in alone and slug not in reasons]
+                 if slug not in alone and also[slug] and slug not in reasons]
     problems += [f"{slug}: it is in {REASONS}, and {alone[slug].name} is "
                  "caught by it alone" for slug in reasons if slug in alone]
     for problem in problems:
@@ -109,8 +109,8 @@ def table(number: dict[str, int], alone: dict[str, Mutant],
         f"- `{slug}` ({count(number[slug], 'mutant')}"
         + (", caught by "
            + ", ".join(f"`{each}`" for each in sorted(also[slug])[:4])
-           + " as well" if also[slug] else "")
-        + f"): {reasons.get(slug, 'not looked at yet')}"
+           + f" as well): {reasons.get(slug, 'not looked at yet')}"
+           if also[slug] else "): no other case catches all of them")
         for slug in sorted(number) if slug not in alone]
     return "\n".join([
         "# Is each case needed?", "",
@@ -125,4 +125,5 @@ def table(number: dict[str, int], alone: dict[str, Mutant],
         "case catches:", "",
         "| case | its mutants | what only this case sees | mutant |",
         "| --- | --- | --- | --- |", *rows, "",
-        "The others, and why they are there:", "", *shared, ""])
+        "Of these each mutant is caught by some other case as well; why they "
+        "are there:", "", *shared, ""])
