@@ -285,11 +285,13 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                     cases: dict, slugs: list[str],
                     arguments: argparse.Namespace, console: Console) -> bool:
     start = time.monotonic()
-    folder, jobs = root / "tests" / kind, arguments.jobs
-    targets = manifest.expected_targets(root, folder, lessons, cases, kind,
-                                        jobs)
+    jobs = arguments.jobs
+    targets = manifest.expected_targets(root, root / "tests" / kind, lessons,
+                                        cases, kind, jobs)
     if arguments.turn == "yes":
-        _leave_out(targets, folder, slugs, turn.of_commit(root))
+        commit = turn.of_commit(root)
+        for number, target in enumerate(targets):
+            turn.leave_out(target, commit + number, slugs)
     records, broken = execute(plan_of(root, targets, lessons, slugs, cases,
                                       jobs), cases, jobs, console)
     problems = [f"{record['lesson']}/{record['program']}: {record['case']}: "
@@ -316,20 +318,8 @@ def _prove_programs(root: Path, kind: str, lessons: list[Lesson],
                  f"{time.monotonic() - start:.1f} s")
     if arguments.turn == "yes":
         console.line(f"         one in {turn.SHARE} of the cases of each, by "
-                     "the turn of this commit"
-                     + (", and all of what the system brings"
-                        if kind == "foreign" else "")
-                     + "; `make prove` asks all")
+                     "the turn of this commit; `make prove` asks all")
     return not problems and not broken
-
-
-def _leave_out(targets: list[Target], folder: Path, slugs: list[str],
-               commit: int) -> None:
-    """By turn, but whole are those that are not of the kit's writing."""
-    for number, target in enumerate(targets):
-        name = target.program.removesuffix(f"-{target.role}")
-        if not manifest.load_entry(folder / name, target.role).needs:
-            turn.leave_out(target, commit + number, slugs)
 
 
 def _tell(console: Console, problems: list[str]) -> None:

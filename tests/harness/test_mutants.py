@@ -495,17 +495,16 @@ def test_programs_as_told(project: Project, kind: str, sound: str,
 
 
 def test_programs_by_turn(project: Project) -> None:
-    """Whole is only what the system brings."""
+    """Of two cases the first program is asked one, the second one none."""
     proving(project)
     body, gaps = "listener.accept(); signal.pause()\n", "[server.gaps]\n" + _ECHO
-    program(project, "foreign", "an-own", body, gaps)
-    program(project, "foreign", "brought", body,
-            'needs = ["python3"]\n' + gaps)
+    program(project, "foreign", "first", body, gaps)
+    program(project, "foreign", "second", body, gaps)
     done = project.run("prove", "--only", "foreign", "--turn", "yes",
                        "--jobs", "0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "foreign programs: 2, 3 case runs, 0 not as told" in done.stdout
-    assert re.search("01-tiny/brought-server +1 pass +1 fail", done.stdout)
+    assert "foreign programs: 1, 1 case run, 0 not as told" in done.stdout
+    assert "01-tiny/first-server" in done.stdout
 
 
 @pytest.mark.parametrize(("key", "told"), [
