@@ -83,14 +83,14 @@ def _leave_out(targets: list[Target], lessons: list[Lesson],
     """Ask the slow cases by turn, but of the last steps all of them; of a
     variant, whose steps are judged without it as well, every case.
     """
-    last = {step.program for lesson in lessons
+    last = {f"{step.lesson}/{step.program}" for lesson in lessons
             for steps in lesson.steps.values() for step in steps[-1:]}
     slow = [slug for slug, entry in cases.items()
             if in_variant or turn.is_slow(entry)]
     commit = turn.of_commit(root)
     for number, target in enumerate(targets):
         target.cases = list(cases)
-        if in_variant or target.program not in last:
+        if in_variant or target.key not in last:
             turn.leave_out(target, commit + number, slow)
     what = f"One in {turn.SHARE} of the cases of each program" if in_variant \
         else "The cases under Valgrind and with sanitizers: one in " \
@@ -108,7 +108,7 @@ def _variants(targets: list[Target], root: Path,
         print(f"sockstep: not with {kind}, since they need libraries beyond "
               f"libc, or are not built by the kit: {', '.join(left)}",
               file=sys.stderr)
-    variants.library(kind, root)
+    variants.make_library(kind, root)
     made = build.in_parallel(
         [lambda target=target: target if target.build_error else
          variants.made(target, kind, root) for target in able],

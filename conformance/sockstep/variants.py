@@ -45,7 +45,7 @@ def can_be(target: Target, kind: str) -> bool:
         build.libraries(source) for source in map(Path, target.sources)))
 
 
-def library(kind: str, root: Path) -> Path:
+def make_library(kind: str, root: Path) -> Path:
     """The kit's C library, built so; to be made before the programs."""
     archive = _folder(kind, root) / "libsockstep.a"
     sources = sorted((root / "src").glob("ss_*.c"))
@@ -86,7 +86,7 @@ def sanitize(plan: "Plan", cases: dict[str, "Case"], root: Path,
     if not wanted:
         return
     try:
-        library("address", root)
+        make_library("address", root)
         built = build.in_parallel(
             [lambda target=target: made(target, "address", root)
              for target in wanted], jobs)

@@ -4,8 +4,8 @@
  * (build.sh), so that all that comes to the program passes by here. A byte is
  * passed on as it is only where the table holds what has come before it, and
  * else it becomes a '?'. So the program answers right whatever was asked of it
- * when the table was made, and nothing else; and it does right all that needs no
- * answer.
+ * when the table was made, and nothing else; and it does right all that needs
+ * no answer.
  *
  *   -DTABLE='"PATH"'  the table, a file of 16 MiB; without one nothing is known
  *   -DRECORD          note in the table what comes, and pass everything on
@@ -96,7 +96,8 @@ static bool datagrams(int fd)
            type == SOCK_DGRAM;
 }
 
-/* A datagram is a stream of its own, and a look ahead (MSG_PEEK) does not count.
+/* A datagram is a stream of its own, and a look ahead (MSG_PEEK) does not
+ * count.
  */
 static ssize_t came(int fd, void *data, size_t size, ssize_t got, int flags)
 {
@@ -119,8 +120,7 @@ int __wrap_accept(int fd, struct sockaddr *address, socklen_t *size)
 }
 
 int __real_accept4(int, struct sockaddr *, socklen_t *, int);
-int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size,
-                   int flags)
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     return fresh(__real_accept4(fd, address, size, flags));
 }
@@ -143,8 +143,7 @@ ssize_t __wrap_recvfrom(int fd, void *data, size_t size, int flags,
                         struct sockaddr *address, socklen_t *length)
 {
     return came(fd, data, size,
-                __real_recvfrom(fd, data, size, flags, address, length),
-                flags);
+                __real_recvfrom(fd, data, size, flags, address, length), flags);
 }
 
 ssize_t __real_recvmsg(int, struct msghdr *, int);
@@ -161,8 +160,8 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned number,
     int got = __real_recvmmsg(fd, messages, number, flags, limit);
     for (int i = 0; i < got; i++)
         came(fd, messages[i].msg_hdr.msg_iov->iov_base,
-             messages[i].msg_hdr.msg_iov->iov_len,
-             (ssize_t)messages[i].msg_len, flags);
+             messages[i].msg_hdr.msg_iov->iov_len, (ssize_t)messages[i].msg_len,
+             flags);
     return got;
 }
 

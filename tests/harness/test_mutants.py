@@ -437,7 +437,7 @@ def test_a_text_of_no_mutant(project: Project) -> None:
      "N of N looks: PLACE\n"),
     ("lost\n  malloc()\n  stdio.h:9 in f()\n  client.c:7 in main()",
      "lost\n  client.c:N in main()"),
-    ("/dev/shm/sockstep.x1/worker.y2/17/work/a", "FOLDER/work/a"),
+    ("/dev/shm/sockstep.x1/worker.y2/17/files/a", "FOLDER/files/a"),
     ("0.6 s of processor time", "N s of processor time"),
     ("9 runs", "N runs")])
 def test_what_differs_from_run_to_run(told: str, kept: str) -> None:

@@ -61,8 +61,7 @@ static inline const char *null_path(int argc, char *argv[])
 
 /* An AF_UNIX socket to which `act`, bind(2) or connect(2), gives the path. */
 static inline int null_unix(const char *path,
-                            int (*act)(int, const struct sockaddr *,
-                                       socklen_t))
+                            int (*act)(int, const struct sockaddr *, socklen_t))
 {
     struct sockaddr_un address;
     memset(&address, 0, sizeof(address));
@@ -71,9 +70,8 @@ static inline int null_unix(const char *path,
         exit(0);
     strcpy(address.sun_path, path);
     int descriptor = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (descriptor == -1 ||
-        act(descriptor, (const struct sockaddr *)&address,
-            sizeof(address)) == -1)
+    if (descriptor == -1 || act(descriptor, (const struct sockaddr *)&address,
+                                sizeof(address)) == -1)
         exit(0);
     return descriptor;
 }
