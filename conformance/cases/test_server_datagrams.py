@@ -18,7 +18,8 @@ OTHER = b"and another one, of 7 words, " + word(2)
 SMALL = (1, 2, 15, 16, 511, 512, 1023, 1024, 1472, 1473, 2047, 2048)
 LARGE = (2049, 4096, 9001, 65_506, MOST_BYTES)
 #: Who answers one of these with less has cut it off.
-CUT = (2049, 3000, 9001, MOST_BYTES)
+CUT = (2049, 3000, 9001, MOST_BYTES)#: Times that one answer may be tried before it is given up.
+MOST_TRIES = 10
 
 asked = functools.partial(case, role="server", services=("uppercase",),
                           transports=("udp",))
@@ -266,7 +267,8 @@ def test_error_of_one(launch_server):
        source="sendto(2), ERRORS; udp(7): UDP gives no guarantee of delivery",
        hints=["An answer that can't be sent is a lost one: its client asks "
               "again.",
-              "Say why sendto() failed, and go back to recvfrom()."],
+              "Say why sendto() failed, and go back to recvfrom(); do not try "
+              "until it can be sent."],
        by_hand="""
        LD_PRELOAD=build/src/fault_preload.so \\
        SOCKSTEP_FAULTS='send@1=ENETUNREACH' SERVER -P PORT
@@ -275,13 +277,33 @@ def test_send_failed(launch_server):
     """An answer that cannot be sent costs no other client anything.
 
     There is no way to one of them at present, a rule of the firewall
-    forbids it, or memory is short for a moment.
+    forbids it, or memory is short for a moment. What forbids it may last:
+    whoever tries again until it is sent serves nobody meanwhile.
     """
     for reason in ("ENETUNREACH", "EPERM", "ENOBUFS"):
         server = launch_server(plan=f"send@1={reason}")
         server.connect().send(LINE)
         still_served(server, f"{reason} from sendto()")
         server.done()
+    server = launch_server(plan="send@*=EPERM")
+    server.connect().send(LINE)
+    server.expect_alive("EPERM from each sendto()")
+    server.connect().send(OTHER)
+
+    def unread():
+        own = server.program.socket_inodes()
+        return any(row.receive_queue for row
+                   in server.stage.diag.datagram_sockets() if row.inode in own)
+
+    def tried():
+        return sum(call.injected for call in server.program.calls())
+    server.stage.wait(lambda: not unread() or tried() > MOST_TRIES, None,
+                      "while sendto() fails another datagram is not read",
+                      program=server.program)
+    if unread():
+        raise Failure("stuck", f"one answer was tried {tried()} times, and "
+                      "each time sendto() failed with EPERM; meanwhile the "
+                      "datagram of another client is not read")
 
 
 @asked("datagram/interrupted", group=GROUP, defects=(19, 20), plans=True,

@@ -4,6 +4,7 @@ import resource
 from sockstep import procfs
 from sockstep.case import EVERY_SERVICE, FOR_EVER, STREAMS, case
 from sockstep.failure import Failure, mismatch
+from sockstep.program import told_by
 from sockstep.transcript import shorten
 
 GROUP = "Resources"
@@ -293,7 +294,8 @@ def test_memory(launch_server):
         if not failed_call(program):        # it makes no more than these
             if not came and server.service.whole():
                 raise Failure("end-of-stream", "with all the memory that it "
-                              "asks for the server answers nothing")
+                              "asks for the server answers nothing",
+                              told_by(program))
             return
 
 

@@ -469,15 +469,17 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
     The answer holds for one moment: every thread of every process that
     `pids_now` lists was blocked, and at a second look each was blocked still
     and had not run since.  (A thread that another has just woken has not run
-    either, but it isn't blocked any more.)
+    either, but it isn't blocked any more.)  Nor has one come: what starts
+    another and blocks at once leaves it to run.
     """
     found, before = [], []
-    pids = pids_now()
+    pids, threads = pids_now(), {}
     for pid in pids:
         facts = procfs.stat(pid)
         if facts is None or facts.state in "ZX":
             continue
-        for tid in procfs.threads(pid):
+        threads[pid] = procfs.threads(pid)
+        for tid in threads[pid]:
             before.append((pid, tid, procfs.turns(pid, tid)))
             wait = procfs.wait_of(pid, tid)
             state = procfs.thread_state(pid, tid)
@@ -496,7 +498,8 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
         if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \
                 procfs.turns(pid, tid) != turns:
             return None
-    if pids_now() != pids:
+    if pids_now() != pids or any(procfs.threads(pid) != known
+                                 for pid, known in threads.items()):
         return None
     return found or None                    # none: it starts, or has ended
 

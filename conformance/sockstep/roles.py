@@ -5,7 +5,6 @@ These two turn a stage into the words in which cases are written.
 from __future__ import annotations
 
 import signal
-import socket
 from pathlib import Path
 
 from .contract import Target
@@ -51,11 +50,7 @@ class Server:
                 stage.wait_listening(program)
             return server
         if port == 0 and target.port_mode == "held":
-            guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            guard.bind((host or LOOPBACK, 0))
-            stage.sockets.append(guard)
-            port = guard.getsockname()[1]
+            port = stage.hold_port()
         program = stage.start(target.argv(host, port), **options)
         server = cls(stage, target, program, (host or LOOPBACK, port))
         if ready:

@@ -306,6 +306,19 @@ class Stage:
         """
         return Listener(self, backlog, **options)
 
+    def hold_port(self) -> int:
+        """A TCP port for a program that can't let the kernel choose one.
+
+        It stays bound, at every address, as the program may take them all,
+        so that the kernel gives it to nobody else; the program binds it
+        besides, with SO_REUSEADDR: socket(7).
+        """
+        guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.sockets.append(guard)
+        guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        guard.bind(("", 0))
+        return guard.getsockname()[1]
+
     def make_file(self, name: str, content: bytes, size: int = 0) -> Path:
         """A file of the harness's own, outside the programs' folders.
 

@@ -239,6 +239,14 @@ def test_a_held_port(shop: Workshop) -> None:
     peer.expect(b"x")
 
 
+def test_a_held_port_is_nobody_elses(shop: Workshop) -> None:
+    """A program may bind it at every address, so it is taken at every one."""
+    port = shop.stage(shop.target("true")).hold_port()
+    with socket.socket() as other:
+        with pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.9", port))
+
+
 @pytest.mark.parametrize(("body", "kind", "told"), [
     ("signal.pause()", "startup",
      "never listens on a TCP port: it has no socket, and it waits in pause"),
@@ -395,6 +403,22 @@ def test_not_quiet_where_a_process_came_between_two_looks(
     left = iter([[pid], [pid, pid]])
     assert waits_of(lambda: next(left)) is None
     assert waits_of(lambda: []) is None
+
+
+def test_not_quiet_where_a_thread_came_between_two_looks(
+        shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that started it was blocked by then, and was seen to be so."""
+    server = launch(shop, shop.listening(
+        "import threading\nthreading.Thread(target=signal.pause).start()\n"
+        "signal.pause()"))
+    server.quiet()
+    pid = server.program.pid
+    both = procfs.threads(pid)
+    assert len(both) == len(waits_of(lambda: [pid])) == 2
+    left = iter([both[:1], both])
+    monkeypatch.setattr(procfs, "threads", lambda pid: next(left))
+    assert waits_of(lambda: [pid]) is None
+    assert list(left) == []
 
 
 class Late:
