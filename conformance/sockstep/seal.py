@@ -13,6 +13,9 @@ from pathlib import Path
 #: What judges, or is judged beside a submission.
 _PARTS = ("conformance", "lessons", "src", "build/src", "build/lessons",
           "Makefile")
+#: What Python has compiled.  It writes there itself while the runner works, so
+#: that what is new there is no offence; but nobody trusts it.
+_COMPILED = "build/pycache"
 
 Seal = dict[str, str]
 
@@ -20,7 +23,7 @@ Seal = dict[str, str]
 def seal(root: Path) -> Seal:
     """The digest of each file that counts, by its path below `root`."""
     found: Seal = {}
-    for part in _PARTS:
+    for part in (*_PARTS, _COMPILED):
         top = root / part
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.is_file():
@@ -58,7 +61,8 @@ def digest(path: Path) -> str:
 def broken(root: Path, before: Seal) -> list[str]:
     """The files that were changed, made or removed since.
 
-    Those below build/ are removed, so that `make build` makes them anew.
+    Those below build/ are removed, so that `make build` makes them anew, or
+    Python, which has its own there: those are not among the answer.
     """
     after = seal(root)
     changed = [path for path in sorted(before.keys() | after.keys())
@@ -66,7 +70,7 @@ def broken(root: Path, before: Seal) -> list[str]:
     for path in changed:
         if path.startswith("build/"):
             (root / path).unlink(missing_ok=True)
-    return changed
+    return [path for path in changed if not path.startswith(_COMPILED)]
 
 
 def told(changed: list[str]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sockstep import seal
 from sockstep.deadline import load_factor
 
 from test_submissions import (  # noqa: F401  (desk is a fixture)
@@ -586,6 +587,24 @@ def test_a_program_that_writes_to_the_kit(kit: Project) -> None:
     assert "noticed: nothing of this run counts: a program has changed the " \
         "kit's own conformance/cases/test_tiny.py" in done.stdout
     assert kit.results()["environment"]["complete"] is False
+
+
+def test_what_python_has_compiled(tmp_path: Path) -> None:
+    """The runner's own interpreter writes there: what is new is not trusted,
+    and nobody is blamed for it.
+    """
+    compiled = tmp_path / "build/pycache/home"
+    compiled.mkdir(parents=True)
+    kept, changed, new = (compiled / f"{name}.cpython-311.pyc"
+                          for name in ("kept", "changed", "new"))
+    kept.write_bytes(b"1")
+    changed.write_bytes(b"1")
+    sealed = seal.seal(tmp_path)
+    changed.write_bytes(b"2")
+    new.write_bytes(b"1")
+    assert seal.broken(tmp_path, sealed) == []
+    assert [kept.exists(), changed.exists(), new.exists()] == \
+        [True, False, False]
 
 
 # -- known answers ------------------------------------------------------------------
