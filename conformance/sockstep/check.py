@@ -38,6 +38,9 @@ def main(root: Path, arguments: argparse.Namespace) -> int:
             if arguments.step:
                 raise selection.NoMatch("STEP= is for the steps of the kit; "
                                         "a submission has none")
+            if arguments.turn == "yes":
+                raise selection.NoMatch("TURN=yes is for the steps of the kit; "
+                                        "a submission is asked all")
             targets = submission.targets(
                 root, Path(arguments.submission), all_lessons,
                 chosen if arguments.lesson else [], roles, Path(scratch))

@@ -121,8 +121,9 @@ def table(number: dict[str, int], alone: dict[str, Mutant],
         "sanitizers and the fault sweep are asked only of the mutants that "
         "name them.", "",
         f"{count(sum(number.values()), 'mutant')} of "
-        f"{count(len(number), 'case')}; {len(alone)} have one that no other "
-        "case catches:", "",
+        f"{count(len(number), 'case')}; {len(alone)} "
+        f"{'has' if len(alone) == 1 else 'have'} one that no other case "
+        "catches:", "",
         "| case | its mutants | what only this case sees | mutant |",
         "| --- | --- | --- | --- |", *rows, "",
         "Of these each mutant is caught by some other case as well; why they "

@@ -306,7 +306,7 @@ def test_the_matrix(project: Project) -> None:
     assert "matrix: 2 cases, 4 case runs" in done.stdout
     text = (project.folder / "docs/mutants.md").read_text()
     assert re.search(r"\| `tiny/echo` \| 1 \| .+ \| `tiny/caught` \|\n", text)
-    assert "2 mutants of 2 cases; 1 have one that no other" in text
+    assert "2 mutants of 2 cases; 1 has one that no other" in text
     assert text.endswith("- `tiny/alive` (1 mutant, caught by `tiny/echo` as "
                          "well): It tells why.\n")
 

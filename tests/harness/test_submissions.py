@@ -236,6 +236,8 @@ def test_make_check(desk: Desk) -> None:
     ({"server.c": ""}, ["--lesson", "02 03"], "say which lesson"),
     ({"server.c": ""}, ["--lesson", "03", "--step", "2"],
      "a submission has none"),
+    ({"server.c": ""}, ["--lesson", "03", "--turn", "yes"],
+     "a submission is asked all"),
     ({"Makefile": "all:\n\ttrue\n"}, ["--lesson", "03"],
      "no Makefile or program.toml that makes one"),
     ({"program.toml": "[server]\nrun = 'server'\n"}, ["--lesson", "03"],
