@@ -153,6 +153,7 @@ def test_both_ways(stage, launch_client):
                    for seed in (0, 1000))
     client.type(typed)
     peer = client.accept()
+    client.quiet()                      # no more fits between the two
     if (taken := peer.push(news)) < len(news):
         raise Failure("stuck", f"the client took {taken:,} of "
                       f"{count(len(news), 'byte')} and then read no more, "

@@ -180,6 +180,9 @@ def _missed(mutant: Mutant, record: dict, others: list[str]) -> str:
                f"{record['message']}"
     if record["verdict"] == "error":
         return f"{told}: {record['message']}\n{record['evidence']['detail']}"
+    if record["case"] in others:
+        return f"{told}: {record['case']} stays green, and goes red when it " \
+               "is asked once more: something else than the fault decides"
     by = f"only {', '.join(others[:5])} " \
          f"{'goes' if len(others) == 1 else 'go'} red" if others \
         else "no case goes red"
