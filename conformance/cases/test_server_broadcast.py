@@ -726,9 +726,9 @@ def test_python_client(server):
     stage = server.stage
     hearer, speaker = (stage.assist("client", "broadcast_client.py", host,
                                     str(port)) for _ in range(2))
-    witness, = join(server, 1)
-    stage.wait(lambda: accepted_all(server, 3), None,
+    stage.wait(lambda: accepted_all(server, 2), None,
                "the clients are not accepted", program=server.program)
+    witness, = join(server, 1)
     here, there = b"from the harness: " + word(1), b"from Python: " + word(2)
     witness.send(here + b"\n")
     speaker.type(there + b"\n")
