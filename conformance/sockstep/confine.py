@@ -42,7 +42,6 @@ class TaskLimit:
     def __init__(self) -> None:
         self.path = self._make()
         self._refused = 0
-        self._before = procfs.tasks_of_machine()
         if self.path:
             self._home = self.path.parent / _own_group()
             (self.path / "cgroup.procs").write_text(str(os.getpid()))
@@ -74,12 +73,11 @@ class TaskLimit:
         if self.path is not None:
             return self._count_refused() > self._refused
         # The machine's number is read at once, one's own takes a while.
-        return procfs.tasks_of_machine() > self._before + MAX_TASKS and \
+        return procfs.tasks_of_machine() > MAX_TASKS and \
             procfs.has_tasks(os.getpid(), MAX_TASKS)
 
     def reset(self) -> None:
         """Start over for another program."""
-        self._before = procfs.tasks_of_machine()
         if self.path:
             (self.path / "pids.max").write_text(str(MAX_TASKS))
             self._refused = self._count_refused()
