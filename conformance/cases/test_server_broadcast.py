@@ -147,13 +147,17 @@ def test_half_line(server):
     """Half a line is kept until it is whole.
 
     What another client says meanwhile would otherwise stand in its middle.
+    It is kept as well where it comes together with the line before it.
     """
     speaker, hearer = join(server, 2)
     for piece in (b"Half a line ", b"is not "):
         speaker.send(piece)
         hearer.expect_silence()
-    speaker.send(b"a line: %s\n" % word())
+    speaker.send(b"a line: %s\nAnd here " % word())
     hearer.expect(b"Half a line is not a line: %s\n" % word())
+    hearer.expect_silence()
+    speaker.send(b"is the next: %s\n" % word(1))
+    hearer.expect(b"And here is the next: %s\n" % word(1))
 
 
 @case("broadcast/never-mixed", role="server", group=GROUP, services=ONLY,
