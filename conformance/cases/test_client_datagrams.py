@@ -220,19 +220,20 @@ def test_whole_range(launch_client):
 
 
 @asked("signal/client-datagram-interrupted", group="Signals", defects=(20,),
-       plans=True, source="send(2) and recv(2), EINTR; signal(7)",
+       plans=True, source="send(2), recv(2) and poll(2), EINTR; signal(7)",
        hints=["EINTR says that a signal came before anything was done.",
               "Make the same call again."],
        by_hand="""
        echo hello | LD_PRELOAD=build/src/fault_preload.so \\
-       SOCKSTEP_FAULTS='send@1=EINTR;recv@1=EINTR' CLIENT -H HOST -P PORT
+       SOCKSTEP_FAULTS='send@1=EINTR;recv@1=EINTR;wait@1-2=EINTR' \\\\
+       CLIENT -H HOST -P PORT
        """)
 def test_interrupted(launch_client):
     """A signal that interrupts a call does not cost the answer.
 
     The user who resizes the window of the terminal sends a signal too.
     """
-    client = launch_client(plan="send@1=EINTR; recv@1=EINTR")
+    client = launch_client(plan="send@1=EINTR; recv@1=EINTR; wait@1-2=EINTR")
     request(client)
     client.listener.send(LINE.upper())
     printed_once(client, LINE.upper())

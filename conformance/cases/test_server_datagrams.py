@@ -320,7 +320,8 @@ def test_interrupted(launch_server):
     A datagram is received or sent whole or not at all, so that the same
     call can be made again.
     """
-    server = launch_server(plan="recv@2-3=EINTR; send@1-2=EINTR")
+    server = launch_server(plan="recv@2-3=EINTR; send@1-2=EINTR; "
+                           "wait@1-2=EINTR")
     ask(server.connect(), LINE)
     still_served(server, "a signal that interrupted a call")
 
