@@ -99,6 +99,15 @@ class Uppercase(Service):
     def reply(self, request: bytes) -> bytes:
         return capitals(request)
 
+    def strain(self, peer: "Peer", server: "Server", size: int) -> None:
+        """With bytes before it that are no whole character: who looks for its
+        beginning may look too far back, and for its end too far on.
+        """
+        for piece in (b"\x80", b"\xbf\xbf", b"\xf0\x9f"):
+            peer.send(piece)
+            server.quiet()
+        super().strain(peer, server, size)
+
     def attend(self, client: "Client", size: int = 13) -> None:
         client.type(pattern(size) + b"\n")
         client.end_input()
