@@ -341,6 +341,16 @@ def thread_state(pid: int, tid: int) -> str:
     return text[text.rindex(")") + 2] if text else ""
 
 
+def is_io_worker(pid: int, tid: int) -> bool:
+    """Whether the kernel made that thread, for io_uring(7).
+
+    It is in no call of the program's, and stays for seconds with nothing to
+    do.  Source: linux/sched.h, PF_IO_WORKER.
+    """
+    text = _read(f"/proc/{pid}/task/{tid}/stat")
+    return bool(text and int(text[text.rindex(")") + 2:].split()[6]) & 0x10)
+
+
 def thread_ticks(pid: int, tid: int) -> int:
     """Processor time that the thread has used so far, in ticks."""
     text = _read(f"/proc/{pid}/task/{tid}/stat")

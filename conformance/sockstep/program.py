@@ -489,6 +489,9 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
             if state in ("T", "t"):         # wherever it is, it stays there
                 found.append(wait or Wait(pid, tid, "a stop by a signal",
                                           None, False))
+            elif state == "S" and wait is None and \
+                    procfs.is_io_worker(pid, tid):
+                continue
             # A dying thread still shows the call in which it was killed.
             elif wait is None or state != "S":
                 return None
