@@ -225,7 +225,7 @@ def test_whole_range(launch_client):
               "Make the same call again."],
        by_hand="""
        echo hello | LD_PRELOAD=build/src/fault_preload.so \\
-       SOCKSTEP_FAULTS='send@1=EINTR;recv@1=EINTR;wait@1-2=EINTR' \\\\
+       SOCKSTEP_FAULTS='send@1=EINTR;recv@1=EINTR;wait@1-2=EINTR' \\
        CLIENT -H HOST -P PORT
        """)
 def test_interrupted(launch_client):

@@ -18,7 +18,8 @@ OTHER = b"and another one, of 7 words, " + word(2)
 SMALL = (1, 2, 15, 16, 511, 512, 1023, 1024, 1472, 1473, 2047, 2048)
 LARGE = (2049, 4096, 9001, 65_506, MOST_BYTES)
 #: Who answers one of these with less has cut it off.
-CUT = (2049, 3000, 9001, MOST_BYTES)#: Times that one answer may be tried before it is given up.
+CUT = (2049, 3000, 9001, MOST_BYTES)
+#: Times that one answer may be tried before it is given up.
 MOST_TRIES = 10
 
 asked = functools.partial(case, role="server", services=("uppercase",),
@@ -272,6 +273,7 @@ def test_error_of_one(launch_server):
        by_hand="""
        LD_PRELOAD=build/src/fault_preload.so \\
        SOCKSTEP_FAULTS='send@1=ENETUNREACH' SERVER -P PORT
+       # and with 'send@*=EPERM': top must show it at rest
        """)
 def test_send_failed(launch_server):
     """An answer that cannot be sent costs no other client anything.
@@ -312,7 +314,8 @@ def test_send_failed(launch_server):
               "Make the same call again, as often as it takes."],
        by_hand="""
        LD_PRELOAD=build/src/fault_preload.so \\
-       SOCKSTEP_FAULTS='recv@2-3=EINTR;send@1-2=EINTR' SERVER -P PORT
+       SOCKSTEP_FAULTS='recv@2-3=EINTR;send@1-2=EINTR;wait@2-3=EINTR' \\
+       SERVER -P PORT
        """)
 def test_interrupted(launch_server):
     """A signal that interrupts a call costs no client its answer.
@@ -321,7 +324,7 @@ def test_interrupted(launch_server):
     call can be made again.
     """
     server = launch_server(plan="recv@2-3=EINTR; send@1-2=EINTR; "
-                           "wait@1-2=EINTR")
+                           "wait@2-3=EINTR")
     ask(server.connect(), LINE)
     still_served(server, "a signal that interrupted a call")
 

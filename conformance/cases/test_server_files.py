@@ -56,6 +56,7 @@ def test_sizes(server):
     waits for one more, fails where the file ends with the buffer.
     """
     files = {}
+    # The first few differ in their first digits: the size is text.
     for size in (1, 9, 23, 57, 79, 1023, 1024, 1025, 4096, 8191, 65_536,
                  65_537, 300_000):
         name = f"{size}.bin"

@@ -3,8 +3,9 @@
 The mutants of a case are judged by every case of their lesson, one after the
 other, until one is found that this case alone catches.  A case without such a
 mutant, whose mutants others catch all, proves nothing that these do not:
-tests/shared-cases.toml says why it is there all the same.  Cases under Valgrind and with sanitizers, which take
-most of the time, and the sweep are asked only of the mutants that name them.
+tests/shared-cases.toml says why it is there all the same.  Cases under
+Valgrind and with sanitizers, which take most of the time, and the sweep are
+asked only of the mutants that name them.
 """
 from __future__ import annotations
 

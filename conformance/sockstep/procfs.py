@@ -336,26 +336,32 @@ def turns(pid: int, tid: int) -> str:
         _read(f"/proc/{pid}/task/{tid}/status")
 
 
-def thread_state(pid: int, tid: int) -> str:
+def _thread_facts(pid: int, tid: int) -> list[str]:
+    """The fields of its stat behind the name: state, parent ...; [] if gone."""
     text = _read(f"/proc/{pid}/task/{tid}/stat")
-    return text[text.rindex(")") + 2] if text else ""
+    return text[text.rindex(")") + 2:].split() if text else []
+
+
+def thread_state(pid: int, tid: int) -> str:
+    return "".join(_thread_facts(pid, tid)[:1])
+
+
+_PF_IO_WORKER = 0x10
 
 
 def is_io_worker(pid: int, tid: int) -> bool:
     """Whether the kernel made that thread, for io_uring(7).
 
-    It is in no call of the program's, and stays for seconds with nothing to
-    do.  Source: linux/sched.h, PF_IO_WORKER.
+    It shows the call in which it was made, with that one's time limit, and
+    stays for seconds with nothing to do.  Source: proc(5), the field flags; linux/sched.h.
     """
-    text = _read(f"/proc/{pid}/task/{tid}/stat")
-    return bool(text and int(text[text.rindex(")") + 2:].split()[6]) & 0x10)
+    facts = _thread_facts(pid, tid)
+    return bool(facts and int(facts[6]) & _PF_IO_WORKER)
 
 
 def thread_ticks(pid: int, tid: int) -> int:
     """Processor time that the thread has used so far, in ticks."""
-    text = _read(f"/proc/{pid}/task/{tid}/stat")
-    return sum(map(int, text[text.rindex(")") + 2:].split()[11:13])) \
-        if text else 0
+    return sum(map(int, _thread_facts(pid, tid)[11:13]))
 
 
 def thread_name(pid: int, tid: int) -> str:

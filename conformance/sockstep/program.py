@@ -489,13 +489,11 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
             if state in ("T", "t"):         # wherever it is, it stays there
                 found.append(wait or Wait(pid, tid, "a stop by a signal",
                                           None, False))
-            elif state == "S" and wait is None and \
-                    procfs.is_io_worker(pid, tid):
-                continue
             # A dying thread still shows the call in which it was killed.
             elif wait is None or state != "S":
                 return None
-            else:
+            elif wait.call != "io_uring_enter" or \
+                    not procfs.is_io_worker(pid, tid):
                 found.append(wait)
     for pid, tid, turns in before:
         if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \

@@ -421,6 +421,37 @@ def test_not_quiet_where_a_thread_came_between_two_looks(
     assert list(left) == []
 
 
+_IO_WORKER = r"""
+#include <liburing.h>
+int main(void)
+{
+    struct io_uring ring;
+    struct io_uring_cqe *done;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (io_uring_queue_init(4, &ring, 0) != 0)
+        return 1;
+    struct io_uring_sqe *asked = io_uring_get_sqe(&ring);
+    io_uring_prep_nop(asked);
+    io_uring_sqe_set_flags(asked, IOSQE_ASYNC);
+    io_uring_submit(&ring);
+    if (io_uring_wait_cqe(&ring, &done) != 0 || listen(listener, 1) == -1)
+        return 1;
+    accept(listener, NULL, NULL);
+}
+"""
+
+
+@pytest.mark.skipif(bool(procfs.lacks_io_uring()), reason="no io_uring here")
+def test_quiet_beside_a_worker_of_io_uring(shop: Workshop) -> None:
+    """The kernel keeps that thread for seconds, with nothing to do."""
+    server = launch(shop, shop.c(_IO_WORKER, "-luring"))
+    server.quiet()
+    pid = server.program.pid
+    assert [procfs.is_io_worker(pid, tid) for tid in procfs.threads(pid)] == \
+        [False, True]
+    assert [wait.name for wait in server.program.waits()] == ["accept"]
+
+
 class Late:
     """Kernel tables that tell of bytes `looks` looks too late."""
 

@@ -125,8 +125,8 @@ class Workshop:
         if not program.exists():
             folder.mkdir()
             (folder / "server.c").write_text(source)
-            subprocess.run(["cc", "-g", "-O1", "-pthread", *flags, "-o",
-                            program, folder / "server.c"], check=True)
+            subprocess.run(["cc", "-g", "-O1", "-pthread", "-o", program,
+                            folder / "server.c", *flags], check=True)
         return str(program)
 
     def target(self, *command: str, role: str = "server",
