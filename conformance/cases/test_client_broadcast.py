@@ -453,9 +453,11 @@ def test_python_server(stage, launch_client):
     for client in (speaker, hearer):
         client.quiet()
     speaker.type(LINE + b"\n")
-    hearer.quiet()
+    for client in (speaker, hearer):            # it is sent, and has come
+        client.quiet()
     hearer.type(NEWS)
-    speaker.quiet()
+    for client in (hearer, speaker):
+        client.quiet()
     for client in (hearer, speaker):
         client.end_input()
         client.expect_exit(0, "the server has ended after the client's end")

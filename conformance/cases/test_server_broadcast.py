@@ -140,7 +140,8 @@ def test_several_lines(server):
       defects=(1, 76), source="tcp(7): a stream has no boundaries; recv(2)",
       hints=["One recv() may bring half a line. What do the others get?",
              "Keep what came in a buffer of that client's own until its "
-             "newline is there."],
+             "newline is there. What stands behind a newline is the beginning "
+             "of the next line."],
       by_hand=_TWO + "      # and (printf 'half a '; sleep 9; echo line) | nc "
       "HOST PORT:\n      # nothing may be shown before the line is whole")
 def test_half_line(server):

@@ -7,7 +7,7 @@ from sockstep import faults
 from sockstep.case import (
     EVERY_SERVICE, EVERY_TRANSPORT, FOR_EVER, SHOULD, STREAMS, case)
 from sockstep.data import word
-from sockstep.failure import Failure, HarnessError
+from sockstep.failure import Failure, HarnessError, within
 from sockstep.transcript import count
 
 PORTS = "Ports and life cycle"
@@ -349,11 +349,12 @@ def test_many_clients(server):
     """
     many = server.target.contract.clients == "many"
     for number in range(300 if many else 20):
-        peer = server.exchange(number)
-        peer.half_close()
-        peer.expect_end()
-        peer.close()
-        server.expect_alive(f"the end of {peer.label}")
+        with within(f"client {number + 1} of those in turn"):
+            peer = server.exchange(number)
+            peer.half_close()
+            peer.expect_end()
+            peer.close()
+            server.expect_alive(f"the end of {peer.label}")
 
 
 @case("turn/waiting-client", role="server", group=TURNS,
