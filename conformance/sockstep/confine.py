@@ -154,6 +154,8 @@ def end_all(pids_now, limit: TaskLimit | None = None) -> None:
             _signal(pid, signal.SIGSTOP)
     for pid in stopped:
         _signal(pid, signal.SIGKILL)
+    if limit:
+        limit.reset()                       # the next program may fork again
 
 
 def _signal(pid: int, number: int) -> None:

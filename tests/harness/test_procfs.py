@@ -252,6 +252,22 @@ def test_tasks_are_counted_whatever_the_machine_does(
     assert limit.exceeded()
 
 
+def test_the_next_program_may_fork() -> None:
+    """No fork is let through while a program is ended, and then again."""
+    limit = confine.TaskLimit()
+    try:
+        if limit.path is None:
+            pytest.skip("no cgroup can be made here")
+        limit.forbid_forks()
+        with pytest.raises(BlockingIOError):
+            subprocess.run(["true"], check=True)
+        confine.end_all(lambda: [], limit)
+        subprocess.run(["true"], check=True)
+        assert not limit.exceeded()
+    finally:
+        limit.leave()
+
+
 def test_a_name_with_blanks_and_brackets(tmp_path: Path, until: Callable
                                          ) -> None:
     program = tmp_path / "a) R 1 (b c"
