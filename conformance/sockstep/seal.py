@@ -5,6 +5,7 @@ changed in it is found afterwards, and then nothing counts.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -26,8 +27,9 @@ def seal(root: Path) -> Seal:
     for part in (*_PARTS, _COMPILED):
         top = root / part
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            if path.is_file():
-                found[os.path.relpath(path, root)] = digest(path)
+            with contextlib.suppress(FileNotFoundError):    # gone meanwhile
+                if path.is_file():
+                    found[os.path.relpath(path, root)] = digest(path)
     return found
 
 

@@ -607,6 +607,26 @@ def test_what_python_has_compiled(tmp_path: Path) -> None:
         [True, False, False]
 
 
+def test_a_file_that_another_run_removes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python renames there what it has compiled, and another run that is over
+    throws it away: it may be gone when its turn to be read comes.
+    """
+    gone = tmp_path / "build/pycache/gone.pyc"
+    gone.parent.mkdir(parents=True)
+    gone.touch()
+    (tmp_path / "Makefile").touch()
+    digest = seal.digest
+
+    def too_late(path: Path) -> str:
+        if path == gone:
+            path.unlink()
+        return digest(path)
+
+    monkeypatch.setattr(seal, "digest", too_late)
+    assert list(seal.seal(tmp_path)) == ["Makefile"]
+
+
 # -- known answers ------------------------------------------------------------------
 def made(desk: Desk, *flags: str) -> None:
     for role in ("server", "client"):

@@ -91,6 +91,7 @@ class Run:
 
     @property
     def records(self) -> list[dict]:
+        assert self.results, self.words
         return [record for record in self.results["results"]
                 if record["verdict"] != "n/a"]
 
