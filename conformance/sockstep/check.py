@@ -142,6 +142,11 @@ def judge(plan: run.Plan, cases: dict, lessons: list[Lesson], root: Path,
         return 2
 
     out = Path(arguments.out) if arguments.out else root / "build/report"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise selection.NoMatch(f"no report can be written to OUT={out}: "
+                                f"{error.strerror}") from None
     results = Results(out / "results.json",
                       environment(_command(arguments, plan.seed),
                                   arguments.jobs, plan.seed),

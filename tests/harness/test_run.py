@@ -242,7 +242,9 @@ def test_all_is_as_it_should_be(project: Project) -> None:
     (["--lesson", "07"], "no lesson is called '07'"),
     (["--role", "clinet"], "client"),
     (["--role", "client"], "no case matches"),
-    (["--submission", "/nowhere"], "no folder /nowhere")])
+    (["--submission", "/nowhere"], "no folder /nowhere"),
+    (["--out", "/dev/null"], "written to OUT=/dev/null: File exists"),
+    (["--out", "/dev/null/x"], "written to OUT=/dev/null/x: Not a directory")])
 def test_a_run_of_nothing_is_no_success(project: Project, words: list[str],
                                         told: str) -> None:
     done = filled(project).run("check", *words)
