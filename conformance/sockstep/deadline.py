@@ -13,6 +13,8 @@ import time
 WORK_SECONDS = 5.0
 #: Seconds for the processes that a program made to end after it.
 LEFT_SECONDS = 1.0
+#: Seconds for which Linux keeps a closed connection in TIME_WAIT.
+TIME_WAIT_SECONDS = 60.0
 #: How much slower a program may be under Valgrind.
 VALGRIND_FACTOR = 10.0
 #: Processor seconds after which a program that should wait is "spinning".

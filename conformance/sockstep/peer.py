@@ -30,6 +30,18 @@ _BITE = 4 << 20
 _RESTS = 4
 
 
+def abort(sock: socket.socket) -> None:
+    """Close a socket that may be closed already; a connection is reset.
+
+    Nothing of it stays in TIME_WAIT, of which a system keeps only so many
+    at a time: tcp_max_tw_buckets in tcp(7).
+    """
+    if sock.fileno() != -1:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                        struct.pack("ii", 1, 0))
+        sock.close()
+
+
 class Peer:
     """One connection.  `got` holds every byte that came so far."""
 
@@ -151,8 +163,7 @@ class Peer:
     def reset(self) -> None:
         """Send RST: SO_LINGER with a time of 0, then close.  socket(7)."""
         self.stage.transcript.add("harness", self.label, "reset")
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                             struct.pack("ii", 1, 0))
+        abort(self.sock)
         self._close()
 
     def close(self) -> None:

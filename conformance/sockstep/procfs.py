@@ -269,6 +269,16 @@ def lacks_io_uring() -> str:
     return ""
 
 
+def time_wait_is_full() -> bool:
+    """Whether connections may end without TIME_WAIT, since there are so many.
+
+    tcp(7), tcp_max_tw_buckets; a twentieth is left for what others close.
+    """
+    words = _read("/proc/net/sockstat").split()
+    most = int(_read("/proc/sys/net/ipv4/tcp_max_tw_buckets"))
+    return int(words[words.index("tw") + 1]) >= most * 0.95
+
+
 def duplicate(pid: int, fd: int) -> socket.socket | None:
     """The process's own socket once more, to be asked and closed again.
 

@@ -26,7 +26,7 @@ from .datagram import DatagramPeer, Flush
 from .deadline import LEFT_SECONDS, SPIN_CPU_SECONDS, Deadline
 from .failure import Failure, HarnessError, TooLate, Unsupported, mismatch
 from .listener import LOOPBACK, Listener, UnixListener
-from .peer import Peer
+from .peer import Peer, abort
 from .procfs import Wait
 from .program import Ending, Program, told_by, waits_of
 from .services import SERVICES, Service
@@ -790,7 +790,7 @@ class Stage:
     def close(self) -> None:
         """End and reap everything, close every socket, remove the files."""
         for sock in self.sockets:
-            sock.close()
+            abort(sock)
         for program in self.programs + self.assistants:
             program.close()
         left = procfs.descendants(os.getpid())

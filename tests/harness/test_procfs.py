@@ -268,6 +268,18 @@ def test_the_next_program_may_fork() -> None:
         limit.leave()
 
 
+@pytest.mark.parametrize("most, full", [("1000", False), ("947", True),
+                                        ("900", True), ("0", True)])
+def test_time_wait_is_full(monkeypatch: pytest.MonkeyPatch, most: str,
+                           full: bool) -> None:
+    """A little before the kernel itself would say so."""
+    files = {"/proc/net/sockstat": "sockets: used 17\nTCP: inuse 6 orphan 0 "
+             "tw 900 alloc 6 mem 49\nUDP: inuse 0 mem 2\n",
+             "/proc/sys/net/ipv4/tcp_max_tw_buckets": most + "\n"}
+    monkeypatch.setattr(procfs, "_read", files.__getitem__)
+    assert procfs.time_wait_is_full() is full
+
+
 def test_a_name_with_blanks_and_brackets(tmp_path: Path, until: Callable
                                          ) -> None:
     program = tmp_path / "a) R 1 (b c"
