@@ -362,9 +362,13 @@ _PF_IO_WORKER = 0x10
 def is_io_worker(pid: int, tid: int) -> bool:
     """Whether the kernel made that thread, for io_uring(7).
 
-    It shows the call in which it was made, with that one's time limit, and
-    stays for seconds with nothing to do.  Source: proc(5), the field flags; linux/sched.h.
+    It is in no call of its own, but may show the one in which it was made,
+    with that one's time limit.  It sleeps where what it was asked for would
+    block, and for seconds with nothing to do.  Source: proc(5), the field
+    flags; linux/sched.h.
     """
+    if tid == pid:
+        return False
     facts = _thread_facts(pid, tid)
     return bool(facts and int(facts[6]) & _PF_IO_WORKER)
 

@@ -490,10 +490,13 @@ def waits_of(pids_now: Callable[[], list[int]]) -> list[Wait] | None:
                 found.append(wait or Wait(pid, tid, "a stop by a signal",
                                           None, False))
             # A dying thread still shows the call in which it was killed.
-            elif wait is None or state != "S":
+            elif state != "S":
                 return None
-            elif wait.call != "io_uring_enter" or \
-                    not procfs.is_io_worker(pid, tid):
+            elif procfs.is_io_worker(pid, tid):
+                continue                    # the call it shows is not its own
+            elif wait is None:
+                return None
+            else:
                 found.append(wait)
     for pid, tid, turns in before:
         if procfs.thread_state(pid, tid) not in ("S", "T", "t") or \

@@ -452,6 +452,57 @@ def test_quiet_beside_a_worker_of_io_uring(shop: Workshop) -> None:
     assert [wait.name for wait in server.program.waits()] == ["accept"]
 
 
+_BLOCKED_IO_WORKER = r"""
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+static char reply[64 << 20];
+int main(int argc, char *argv[])
+{
+    struct io_uring ring;
+    struct io_uring_cqe *done;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    (void)argc;
+    memcpy(&address.sin_addr, (unsigned char[]){127, 0, 0, 1}, 4);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) == -1 ||
+        listen(listener, 1) == -1 ||
+        io_uring_queue_init(4, &ring, 0) != 0)
+        return 1;
+    int connection = accept(listener, NULL, NULL);
+    struct io_uring_sqe *first = io_uring_get_sqe(&ring);
+    io_uring_prep_poll_add(first, connection, POLLIN);
+    io_uring_sqe_set_flags(first, IOSQE_IO_LINK);
+    struct io_uring_sqe *second = io_uring_get_sqe(&ring);
+    io_uring_prep_send(second, connection, reply, sizeof(reply), MSG_WAITALL);
+    io_uring_sqe_set_flags(second, IOSQE_ASYNC);
+    io_uring_submit(&ring);
+    send(connection, "+", 1, 0);
+    while (io_uring_cq_ready(&ring) == 0) // the worker is made in no call
+        continue;
+    io_uring_wait_cqe_nr(&ring, &done, 2);
+    return argv[0] == NULL;
+}
+"""
+
+
+@pytest.mark.skipif(bool(procfs.lacks_io_uring()), reason="no io_uring here")
+def test_quiet_while_a_worker_of_io_uring_is_blocked(shop: Workshop) -> None:
+    """It sends to one who does not read."""
+    server = launch(shop, shop.c(_BLOCKED_IO_WORKER, "-luring"))
+    peer = server.connect(receive_buffer=4096)
+    peer.expect(b"+")
+    peer.send(b"x")
+    server.quiet()
+    pid = server.program.pid
+    assert [procfs.is_io_worker(pid, tid) for tid in procfs.threads(pid)] == \
+        [False, True]
+    assert [wait.name for wait in server.program.waits()] == \
+        ["io_uring_enter"]
+    assert peer.read()
+
+
 class Late:
     """Kernel tables that tell of bytes `looks` looks too late."""
 
