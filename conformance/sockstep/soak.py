@@ -28,6 +28,8 @@ from .transcript import count
 #: Memory that is taken and given back all the time, in bytes.
 CHURN_BYTES = 1 << 30
 LISTENERS = 100
+#: Where no terminal shows the progress, a line tells of it so often.
+LINE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
@@ -120,7 +122,7 @@ def _processes(commands: list[list[str]]) -> Iterator[None]:
 
 def _soak(plan: run.Plan, cases: dict[str, Case], troubles: list[str],
           arguments: argparse.Namespace, console: Console) -> int:
-    start = time.monotonic()
+    start = told = time.monotonic()
     false: Counter = Counter()
     slowest: dict[str, float] = {}
     runs = done = 0
@@ -147,7 +149,8 @@ def _soak(plan: run.Plan, cases: dict[str, Case], troubles: list[str],
             # that a program has left behind.
             outcome = run.execute(plan, cases, max(1, arguments.jobs), sink)
         done += sum(tally.values())
-        if runs % 10 == 0 and not console.live:
+        if not console.live and time.monotonic() - told > LINE_SECONDS:
+            told = time.monotonic()
             console.line(f"run {runs}: {done:,} case runs, "
                          f"{count(sum(false.values()), 'false verdict')}")
         if outcome.broken or not outcome.complete:
@@ -158,7 +161,7 @@ def _soak(plan: run.Plan, cases: dict[str, Case], troubles: list[str],
         f"{count(runs, 'run')}, {count(done, 'case run')} in "
         f"{time.monotonic() - start:.0f} s with {arguments.load} busy loops "
         f"on {os.cpu_count()} processors and {arguments.jobs} jobs, under "
-        f"{', '.join(troubles)}: "
+        f"{', '.join(troubles[:runs])}: "
         f"{count(sum(false.values()), 'false verdict')}")
     slow = sorted(slowest.items(), key=lambda item: -item[1])[:5]
     console.line("slowest: " + ", ".join(f"{name} {seconds:.2f}s"

@@ -37,6 +37,8 @@ def test_all_is_well(kit: Project) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 runs, 8 case runs in" in done.stdout
     assert "0 false verdicts" in done.stdout
+    assert "busy, memory, one-processor, low-priority:" in \
+        " ".join(done.stdout.split())
 
 
 def test_a_false_verdict(kit: Project) -> None:
