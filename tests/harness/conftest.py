@@ -21,6 +21,14 @@ from workshop import PACKAGE, ROOT, Project, Workshop
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """What a script starts in the background ignores SIGINT, and so would
+    all that the tests start: they ask what becomes of that signal.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def tools() -> Tools:
     """The kit's own binaries; `make build` makes them."""
