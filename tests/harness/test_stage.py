@@ -454,21 +454,14 @@ def test_quiet_beside_a_worker_of_io_uring(shop: Workshop) -> None:
 
 _BLOCKED_IO_WORKER = r"""
 #include <liburing.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <string.h>
 static char reply[64 << 20];
-int main(int argc, char *argv[])
+int main(void)
 {
     struct io_uring ring;
     struct io_uring_cqe *done;
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    (void)argc;
-    memcpy(&address.sin_addr, (unsigned char[]){127, 0, 0, 1}, 4);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) == -1 ||
-        listen(listener, 1) == -1 ||
-        io_uring_queue_init(4, &ring, 0) != 0)
+    if (io_uring_queue_init(4, &ring, 0) != 0 || listen(listener, 1) == -1)
         return 1;
     int connection = accept(listener, NULL, NULL);
     struct io_uring_sqe *first = io_uring_get_sqe(&ring);
@@ -482,7 +475,6 @@ int main(int argc, char *argv[])
     while (io_uring_cq_ready(&ring) == 0) // the worker is made in no call
         continue;
     io_uring_wait_cqe_nr(&ring, &done, 2);
-    return argv[0] == NULL;
 }
 """
 
@@ -501,6 +493,19 @@ def test_quiet_while_a_worker_of_io_uring_is_blocked(shop: Workshop) -> None:
     assert [wait.name for wait in server.program.waits()] == \
         ["io_uring_enter"]
     assert peer.read()
+
+
+def test_what_is_left_open_is_reset(shop: Workshop) -> None:
+    """Nothing of it stays in TIME_WAIT, on either side."""
+    server = launch(shop, shop.connected(
+        "connection.recv(1)\nconnection.close()\nsignal.pause()"))
+    peer = server.connect()
+    server.quiet()
+    shop.stages.pop().close()
+    diag = SockDiag()
+    assert diag.with_local_port(peer.near[1]) == []
+    assert diag.with_local_port(peer.far[1]) == []
+    diag.close()
 
 
 class Late:
